@@ -1,0 +1,1 @@
+"""Lowest Rung without a screen: everything the pages and the command line call."""

@@ -1,0 +1,1 @@
+"""The records: tables, sessions and migrations of one database, SQLite, or PostgreSQL when outgrown."""

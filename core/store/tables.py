@@ -1,0 +1,227 @@
+"""Every table of the product.
+
+Ids are integers that are never used twice, so a folder named after one never meets a stranger's files. Times
+are seconds since the epoch (UTC), as `time.time()` gives them. A column changed here needs a migration beside
+`migrations/versions/0001_first.py`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy import ForeignKey, MetaData, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NEVER_REUSE_IDS = {"sqlite_autoincrement": True}
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, since a migration can only change what has a name."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: sa.Text(),
+        float: sa.Double(),
+        dict[str, Any]: sa.JSON(),
+        list[dict[str, Any]]: sa.JSON(),
+        list[dict[str, str]]: sa.JSON(),
+        list[int]: sa.JSON(),
+    }
+
+
+class Dataset(Base):
+    """Validated examples under one content hash."""
+
+    __tablename__ = "datasets"
+    __table_args__ = NEVER_REUSE_IDS
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    hash: Mapped[str]
+    seed: Mapped[int]
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    source: Mapped[str] = mapped_column(default="")
+    """Names of the files it was read from."""
+    notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class Example(Base):
+    """One record of a dataset: prompt turns and the answer expected of them."""
+
+    __tablename__ = "examples"
+    __table_args__ = NEVER_REUSE_IDS
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    position: Mapped[int]
+    split: Mapped[str]
+    """`train`, `validation` or `test`."""
+    messages: Mapped[list[dict[str, str]]]
+    """The prompt turns, without the answer."""
+    reference: Mapped[str]
+    group: Mapped[str]
+    label: Mapped[str | None]
+    context: Mapped[str | None]
+
+
+class Index(Base):
+    """A searchable collection of documents, cut and embedded one way."""
+
+    __tablename__ = "indexes"
+    __table_args__ = NEVER_REUSE_IDS
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    embedder: Mapped[str]
+    chunk_tokens: Mapped[int]
+    overlap_tokens: Mapped[int]
+    created_at: Mapped[float] = mapped_column(default=time.time)
+
+
+class Document(Base):
+    """One file of an index; `chunk_count` is 0 until it has been indexed."""
+
+    __tablename__ = "documents"
+    __table_args__ = (UniqueConstraint("index_id", "name"), NEVER_REUSE_IDS)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    index_id: Mapped[int] = mapped_column(ForeignKey("indexes.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    title: Mapped[str]
+    hash: Mapped[str]
+    text: Mapped[str]
+    chunk_count: Mapped[int] = mapped_column(default=0)
+
+
+class Job(Base):
+    """Long work in its own process. What a job does is its handler's affair; this is what all may see."""
+
+    __tablename__ = "jobs"
+    __table_args__ = NEVER_REUSE_IDS
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    title: Mapped[str] = mapped_column(default="")
+    spec: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    device: Mapped[str] = mapped_column(default="cpu")
+    status: Mapped[str] = mapped_column(default="queued", index=True)
+    """`queued`, `running`, `done`, `stopped`, `failed` or `interrupted`."""
+    after: Mapped[list[int]] = mapped_column(default=list)
+    """Jobs that must be done first."""
+    expected_s: Mapped[float | None]
+
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    started_at: Mapped[float | None]
+    """When the present attempt began."""
+    finished_at: Mapped[float | None]
+    pid: Mapped[int | None]
+    """Of a running job: its process. Of a queued one: the foreground process that will run it itself."""
+    process_started: Mapped[float | None]
+    """Start time of that process: with the pid it names one process for good, as pids are used again."""
+    heartbeat_at: Mapped[float | None]
+    """Empty until the job's process has taken over."""
+    stop_requested_at: Mapped[float | None]
+
+    done: Mapped[float] = mapped_column(default=0.0)
+    total: Mapped[float] = mapped_column(default=0.0)
+    progress_at: Mapped[float | None]
+    """When `done` was reported."""
+    attempt_done: Mapped[float] = mapped_column(default=0.0)
+    """`done` when this attempt (or its present phase) first reported: the speed is measured from there."""
+    attempt_since: Mapped[float | None]
+    """When that was."""
+    message: Mapped[str] = mapped_column(default="")
+    error: Mapped[str] = mapped_column(default="")
+    remedy: Mapped[str] = mapped_column(default="")
+    traceback: Mapped[str] = mapped_column(default="")
+    result: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class Metric(Base):
+    """One measured value of a job. A value that was not a number is stored as NULL."""
+
+    __tablename__ = "metrics"
+    __table_args__ = (
+        sa.Index(None, "job_id", "id"),
+        sa.Index(None, "job_id", "name", "step"),
+        NEVER_REUSE_IDS,
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    step: Mapped[int]
+    name: Mapped[str]
+    value: Mapped[float | None]
+    time: Mapped[float]
+
+
+class Adapter(Base):
+    """The LoRA weights a training run produced."""
+
+    __tablename__ = "adapters"
+    __table_args__ = NEVER_REUSE_IDS
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    dataset_id: Mapped[int | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"))
+    base_model: Mapped[str]
+    method: Mapped[str]
+    recipe: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    path: Mapped[str]
+    """Relative to the home folder."""
+    eval_loss: Mapped[float | None]
+    created_at: Mapped[float] = mapped_column(default=time.time)
+
+
+class Experiment(Base):
+    """A set of rungs on one test split under one metric. Its dataset cannot be deleted before it."""
+
+    __tablename__ = "experiments"
+    __table_args__ = NEVER_REUSE_IDS
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
+    index_id: Mapped[int | None] = mapped_column(ForeignKey("indexes.id", ondelete="SET NULL"))
+    adapter_id: Mapped[int | None] = mapped_column(ForeignKey("adapters.id", ondelete="SET NULL"))
+    train_job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    model: Mapped[str]
+    metric: Mapped[str]
+    target: Mapped[float | None]
+    delta: Mapped[float]
+    seed: Mapped[int]
+    spec: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    report: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
+
+
+class Prediction(Base):
+    """A rung's answer to one example, stored as it comes: what is here is never asked again."""
+
+    __tablename__ = "predictions"
+    __table_args__ = (UniqueConstraint("experiment_id", "rung", "example_id"), NEVER_REUSE_IDS)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    experiment_id: Mapped[int] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"))
+    rung: Mapped[str]
+    example_id: Mapped[int] = mapped_column(ForeignKey("examples.id"))
+    output: Mapped[str]
+    error: Mapped[str | None]
+    finish_reason: Mapped[str | None]
+    input_tokens: Mapped[int] = mapped_column(default=0)
+    output_tokens: Mapped[int] = mapped_column(default=0)
+    latency_s: Mapped[float] = mapped_column(default=0.0)
+    cost_usd: Mapped[float] = mapped_column(default=0.0)
+    retrieved: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    """Chunks used: `chunk_id`, `source`, `title`, `text`, `score`."""
