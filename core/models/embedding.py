@@ -1,0 +1,58 @@
+"""Text to vectors, through sentence-transformers; the bundled all-MiniLM-L6-v2 unless another id is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from core.errors import UserError
+from core.models.catalogue import BUNDLED_EMBEDDER, embedder_source
+from core.models.loading import compute_device
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Embedder:
+    """An encoder whose vectors have length 1, so that the dot product is the cosine similarity."""
+
+    def __init__(self, embedder: str, encoder: Any) -> None:
+        self.id = embedder
+        self._encoder = encoder
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens read of each text; the rest is cut off in silence, so chunks must be shorter."""
+        return int(self._encoder.max_seq_length)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The encoder's own Hugging Face tokenizer, with which chunks are measured."""
+        return self._encoder.tokenizer
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 vectors, shape (len(texts), dimensions)."""
+        return self._encoder.encode(
+            list(texts), normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+        )
+
+
+@lru_cache(maxsize=2)
+def load_embedder(embedder: str = BUNDLED_EMBEDDER) -> Embedder:
+    """Open an encoder by id or folder. Raises UserError when there is none."""
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        encoder = SentenceTransformer(
+            embedder_source(embedder),
+            device=compute_device(),
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"The embedding model {embedder} could not be opened.",
+            f"Check the spelling and the network, or use the bundled {BUNDLED_EMBEDDER}, which needs neither.",
+        ) from error
+    return Embedder(embedder, encoder)
