@@ -1,0 +1,1 @@
+"""Knowledge in: reading documents, cutting them into chunks, and finding the right chunk again."""
