@@ -1,0 +1,1 @@
+"""Evaluation: rungs, metrics, statistics, experiment, verdict, report."""
