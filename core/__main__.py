@@ -1,0 +1,197 @@
+"""The same journey from the command line: `python -m core --help`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from sqlalchemy.exc import OperationalError
+
+from core.data.dataset import File, ImportRefused, create_dataset
+from core.documents.index import create_index
+from core.documents.reading import read_folder
+from core.errors import UserError
+from core.evaluate.experiment import small_test_warning
+from core.evaluate.report import write_report
+from core.jobs.run import run_foreground
+from core.ladder import Climb, climb, default_rungs
+from core.models.catalogue import BUNDLED_MODEL
+from core.store.database import session
+from core.store.tables import Experiment
+from core.train.recipe import Recipe
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Find the lowest rung that works."
+)
+console = Console(highlight=False, soft_wrap=True)
+# Where nothing can be redrawn (a file, a pipe), a line now and then is all the progress one wants.
+LINE_EVERY_S = 10.0
+
+
+@app.callback()
+def main() -> None:
+    """Lowest Rung: prompt, retrieve or fine-tune? Find the lowest rung that works, on your own data."""
+
+
+@app.command()
+def ladder(
+    train: Annotated[Path, typer.Option(help="Training examples, OpenAI chat JSONL.")],
+    test: Annotated[
+        Path | None, typer.Option(help="Test examples; left out, a fifth of the groups is held back.")
+    ] = None,
+    documents: Annotated[Path | None, typer.Option(help="Folder of Markdown and text files to retrieve from.")] = None,
+    rungs: Annotated[str, typer.Option(help="Which rungs, such as base,prompt,rag; default: all that can be.")] = "",
+    metric: Annotated[str | None, typer.Option(help="How answers are scored; default: chosen from the data.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for report.json and predictions.jsonl.")] = Path(
+        "lowest-rung-report"
+    ),
+    model: Annotated[str, typer.Option(help="Bundled name, Hugging Face id or local folder.")] = BUNDLED_MODEL,
+    method: Annotated[str, typer.Option(help="lora, or qlora to hold the base model in four bits.")] = "lora",
+    target: Annotated[float | None, typer.Option(help="Score that is good enough, above 0 up to 1.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of splits, shots and training.")] = 0,
+) -> None:
+    """Build, measure and compare the rungs on your data, and print the verdict."""
+    files = [File(path.name, _read(path)) for path in (train, test) if path is not None]
+    dataset = create_dataset(train.stem, files[0], files[1] if test else None, seed=seed)
+    _say_warnings(dataset.notes)
+    index_id = create_index(documents.name, read_folder(documents)).id if documents else None
+    chosen = tuple(rungs.split(",")) if rungs else default_rungs(with_documents=index_id is not None)
+    wanted = Climb(
+        name=train.stem,
+        dataset_id=dataset.id,
+        rungs=chosen,
+        index_id=index_id,
+        metric=metric,
+        target=target,
+        model=model,
+        recipe=Recipe.model_validate({"model": model, "method": method, "seed": seed}),
+    )
+    experiment = climb(wanted, _in_foreground)
+    _finish(experiment, out)
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("lowest-rung-demo")) -> None:
+    """Run the demo project: three tasks whose right answers differ."""
+    from core.demo import load_demo, start_demo
+
+    for task, experiment in zip(load_demo().tasks, start_demo(_in_foreground), strict=True):
+        _finish(experiment, out / task.key)
+
+
+def _in_foreground(kind: str, spec: dict[str, Any], title: str, after: Sequence[int], expected_s: float) -> int:
+    with _progress(title) as report:
+        job = run_foreground(
+            kind, spec, title=title, device=_device(), after=after, expected_s=expected_s, on_progress=report
+        )
+    if job.status == "done":
+        return job.id
+    if job.error:
+        raise UserError(job.error, job.remedy)
+    raise UserError(f"{title} was {job.status}.", f"Resume it as job {job.id} on the Jobs page.")
+
+
+def _device() -> str:
+    from core.models.loading import compute_device
+
+    return compute_device()
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Any]:
+    started = time.monotonic()
+    if not console.is_terminal:
+        said = 0.0
+
+        def line(done: float, total: float, message: str) -> None:
+            nonlocal said
+            if time.monotonic() - said >= LINE_EVERY_S:
+                said = time.monotonic()
+                share = f"{done / total:4.0%} " if total else ""
+                console.print(f"{title}: {share}{message}")
+
+        yield line
+    else:
+        columns = (
+            TextColumn("{task.fields[title]}"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("", total=None, title=title)
+            yield lambda done, total, message: bar.update(
+                task, completed=done, total=total or None, description=message
+            )
+    console.print(f"{title}: {time.monotonic() - started:.0f} s")
+
+
+def _finish(experiment: Experiment, out: Path) -> None:
+    with session(read_only=True) as db:
+        report = db.get_one(Experiment, experiment.id).report
+    assert report is not None  # the comparison ended "done", and stores it before that
+    table = Table(title=f"{experiment.name}: {report['metric']} over {report['n']} test examples")
+    for heading in ("rung", "score", "95% interval", "scored", "s/answer", "tokens in", "tokens out", "set-up s"):
+        table.add_column(heading, justify="left" if heading == "rung" else "right")
+    for row in report["rungs"]:
+        low, high = row["interval"]
+        latency = row["latency_p50_s"]
+        table.add_row(
+            row["rung"],
+            f"{row['score']:.3f}",
+            f"{low:.3f} to {high:.3f}",
+            f"{row['scored']} of {row['of']}",
+            "-" if latency is None else f"{latency:.2f}",
+            f"{row['input_tokens']:,}",
+            f"{row['output_tokens']:,}",
+            f"{row['setup_s']:.0f}",
+        )
+    console.print(table)
+    verdict = report["verdict"]
+    console.print(f"[bold]Verdict: {verdict['rung'] or 'none'} ({verdict['outcome']})[/bold]")
+    console.print(verdict["reason"])
+    warning = small_test_warning(report["n"])
+    if warning:
+        console.print(f"Note: {warning}")
+    for path in write_report(experiment.id, out):
+        console.print(f"Written: {path}")
+
+
+def _say_warnings(notes: dict[str, Any]) -> None:
+    for warning in notes["warnings"][:10]:
+        console.print(f"Warning: {warning['file']}, line {warning['line']}: {warning['message']} {warning['remedy']}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+
+
+def run() -> int:
+    """Run the command line; a person's mistake becomes a message and exit status 1, never a traceback."""
+    try:
+        app()
+    except ImportRefused as refused:
+        console.print(refused.what, style="red", markup=False)
+        return 1
+    except UserError as error:
+        console.print(f"{error.what}\n{error.remedy}".strip(), style="red", markup=False)
+        return 1
+    except OperationalError as error:
+        console.print(f"The records could not be used: {error.orig}", style="red", markup=False)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,151 @@
+"""The whole journey: data and documents in, every rung built, measured and compared.
+
+The same plan is run by the demo button and the Compare page (as background jobs that wait for each other) and by the
+command line (one job after the other, in the foreground).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+
+from core.data.dataset import examples_of
+from core.errors import UserError
+from core.evaluate.experiment import Plan, create_experiment
+from core.evaluate.rungs import LADDER, rungs_named
+from core.evaluate.statistics import DELTA
+from core.evaluate.suggest import suggest_metric
+from core.models.catalogue import BUNDLED_MODEL
+from core.store.database import session
+from core.store.tables import Document, Experiment, Job
+from core.train.recipe import MIN_EXAMPLES, Recipe
+
+# Seconds before anything has been measured on this machine: two laptop cores and the bundled model. They only feed
+# the time left of jobs that have not begun; a running job tells from its own speed.
+SECONDS_PER_STEP = 2.5
+SECONDS_PER_ANSWER = {"base": 0.4, "prompt": 0.3, "rag": 0.8, "lora": 0.2, "rag+lora": 0.7}
+SECONDS_PER_DOCUMENT = 0.1
+SECONDS_TO_START = 15.0
+
+# How a stage becomes a job: (kind, spec, title, after, expected seconds) -> job id.
+Submit = Callable[[str, dict[str, Any], str, Sequence[int], float], int]
+
+
+@dataclass(frozen=True)
+class Climb:
+    """What to measure: one dataset, maybe an index, and which rungs."""
+
+    name: str
+    dataset_id: int
+    rungs: tuple[str, ...]
+    index_id: int | None = None
+    metric: str | None = None
+    target: float | None = None
+    delta: float = DELTA
+    model: str = BUNDLED_MODEL
+    recipe: Recipe | None = None
+    plan: Plan | None = None
+
+
+def default_rungs(with_documents: bool) -> tuple[str, ...]:
+    """All rungs that can be measured: those with retrieval need documents."""
+    return tuple(rung.name for rung in LADDER if with_documents or not rung.retrieval)
+
+
+def check(climb: Climb) -> None:
+    """Everything that can be known before anything starts. Raises UserError."""
+    rungs = rungs_named(climb.rungs)
+    retrieving = [rung.name for rung in rungs if rung.retrieval]
+    if retrieving and climb.index_id is None:
+        raise UserError(
+            f"{' and '.join(retrieving)} need documents to retrieve from, but there are none.",
+            "Add documents, or leave these rungs out.",
+        )
+    training = len(examples_of(climb.dataset_id, "train"))
+    if any(rung.adapter for rung in rungs) and training < MIN_EXAMPLES:
+        raise UserError(
+            f"{training} training examples are too few to learn from.",
+            f"Collect at least {MIN_EXAMPLES}, or measure only base, prompt and rag.",
+        )
+
+
+def climb(wanted: Climb, submit: Submit, index_job: int | None = None) -> Experiment:
+    """Submit what is missing, in order: index, training, comparison. Returns the experiment that will hold the result.
+
+    `index_job` is a job that already fills the index, if there is one.
+    """
+    check(wanted)
+    rungs = rungs_named(wanted.rungs)
+    after: list[int] = [index_job] if index_job is not None else []
+    if wanted.index_id is not None and index_job is None and _waiting_documents(wanted.index_id):
+        after.append(submit_index(wanted.index_id, wanted.name, submit))
+    train_job = None
+    if any(rung.adapter for rung in rungs):
+        recipe = wanted.recipe or Recipe(model=wanted.model)
+        train_job = submit_training(wanted.dataset_id, recipe, wanted.name, submit)
+        after.append(train_job)
+    plan = (wanted.plan or Plan()).model_copy(update={"rungs": [rung.name for rung in rungs]})
+    metric = wanted.metric or suggest_metric(_references(wanted.dataset_id))[0]
+    experiment = create_experiment(
+        wanted.name,
+        wanted.dataset_id,
+        metric=metric,
+        plan=plan,
+        model=wanted.model,
+        index_id=wanted.index_id,
+        train_job_id=train_job,
+        target=wanted.target,
+        delta=wanted.delta,
+    )
+    submit_comparison(experiment, submit, after)
+    return experiment
+
+
+def submit_index(index_id: int, name: str, submit: Submit) -> int:
+    """Queue the filling of an index."""
+    with session(read_only=True) as db:
+        count = db.scalar(select(func.count()).where(Document.index_id == index_id)) or 0
+    expected = SECONDS_TO_START + SECONDS_PER_DOCUMENT * count
+    return submit("index", {"index_id": index_id}, f"Index: {name}", (), expected)
+
+
+def submit_training(dataset_id: int, recipe: Recipe, name: str, submit: Submit) -> int:
+    """Queue a training run."""
+    steps = recipe.steps(len(examples_of(dataset_id, "train")))
+    expected = SECONDS_TO_START + steps * _seconds_per_step()
+    spec = {"dataset_id": dataset_id, "recipe": recipe.model_dump(), "name": name}
+    return submit("train", spec, f"Train: {name}", (), expected)
+
+
+def submit_comparison(experiment: Experiment, submit: Submit, after: Sequence[int] = ()) -> int:
+    """Queue the measuring of an experiment."""
+    n = len(examples_of(experiment.dataset_id, "test"))
+    expected = SECONDS_TO_START + n * sum(SECONDS_PER_ANSWER[rung] for rung in experiment.spec["rungs"])
+    job_id = submit("compare", {"experiment_id": experiment.id}, f"Compare: {experiment.name}", after, expected)
+    with session() as db:
+        db.get_one(Experiment, experiment.id).job_id = job_id
+    experiment.job_id = job_id
+    return job_id
+
+
+def _references(dataset_id: int) -> list[str]:
+    return [example.reference for split in ("train", "test") for _, example in examples_of(dataset_id, split)]
+
+
+def _waiting_documents(index_id: int) -> int:
+    with session(read_only=True) as db:
+        query = select(func.count()).where(Document.index_id == index_id, Document.chunk_count == 0)
+        return db.scalar(query) or 0
+
+
+def _seconds_per_step() -> float:
+    """What a step took in the last training on this machine, or a guess when there was none."""
+    query = select(Job).where(Job.kind == "train", Job.status == "done").order_by(Job.id.desc()).limit(1)
+    with session(read_only=True) as db:
+        last = db.scalar(query)
+    if last is None or not last.result.get("steps"):
+        return SECONDS_PER_STEP
+    return float(last.result["seconds"] / last.result["steps"])
