@@ -28,9 +28,11 @@ def read_chat_jsonl(file: str, data: bytes) -> ReadResult:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
+        broken = data[: error.start].count(b"\n") + 1
         message = f"Byte {error.start} is not UTF-8 ({error.reason})."
-        return ReadResult((), (Problem(file, line, "", "encoding", message, "Save the file as UTF-8 and try again."),))
+        return ReadResult(
+            (), (Problem(file, broken, "", "encoding", message, "Save the file as UTF-8 and try again."),)
+        )
     examples: list[Example] = []
     problems: list[Problem] = []
     for number, line in enumerate(text.split("\n"), start=1):
@@ -44,7 +46,9 @@ def read_chat_jsonl(file: str, data: bytes) -> ReadResult:
             problems.append(Problem(file, number, bad.field, bad.code, bad.message, bad.remedy))
     if not examples and not problems:
         problems.append(
-            Problem(file, 0, "", "empty", "The file holds no examples.", 'Put one {"messages": [...]} object on each line.')
+            Problem(
+                file, 0, "", "empty", "The file holds no examples.", 'Put one {"messages": [...]} object on each line.'
+            )
         )
     return ReadResult(tuple(examples), tuple(problems))
 
@@ -55,6 +59,9 @@ def _parse(line: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         remedy = "Each line must be one complete JSON object; check quotes, commas and brackets there."
         raise _Bad("", "json", f"This is not JSON: {error.msg} at column {error.colno}.", remedy) from error
+    except ValueError as error:
+        remedy = "Write it as a text."
+        raise _Bad("", "number", "A number there has more digits than a program can read.", remedy) from error
     except RecursionError as error:
         raise _Bad("", "nesting", "The brackets are nested too deeply.", "Write the messages as plain text.") from error
     if not isinstance(record, dict):
@@ -108,17 +115,25 @@ def _turn(position: int, turn: Any) -> Message:
         found = "no content" if content is None else f"content that is {_kind(content)}"
         raise _Bad(f"{field}.content", "content", f"Turn {position + 1} has {found}.", "Write the content as a text.")
     if not content.strip():
-        raise _Bad(f"{field}.content", "empty_content", f"Turn {position + 1} is empty.", "Fill it in or drop the line.")
+        raise _Bad(
+            f"{field}.content", "empty_content", f"Turn {position + 1} is empty.", "Fill it in or drop the line."
+        )
+    _refuse_half_characters(f"{field}.content", f"Turn {position + 1}", content)
+    return {"role": role, "content": content}
+
+
+def _refuse_half_characters(field: str, where: str, text: str) -> None:
     try:
-        content.encode()
+        text.encode()
     except UnicodeEncodeError as error:
         remedy = "Replace the broken character (half of a surrogate pair)."
-        raise _Bad(f"{field}.content", "surrogate", f"Turn {position + 1} holds half a character.", remedy) from error
-    return {"role": role, "content": content}
+        raise _Bad(field, "surrogate", f"{where} holds half a character.", remedy) from error
 
 
 def _optional_text(record: dict[str, Any], key: str) -> str | None:
     value = record.get(key)
+    if isinstance(value, str):
+        _refuse_half_characters(key, f'"{key}"', value)
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, (int, float)):
@@ -131,7 +146,13 @@ def _warnings(file: str, number: int, record: dict[str, Any]) -> Iterator[Proble
     if unknown:
         names = ", ".join(f'"{name[:40]}"' for name in unknown[:5])
         yield Problem(
-            file, number, unknown[0], "unknown_key", f"Not used: {names}.", "Nothing to do unless you need it.", "warning"
+            file,
+            number,
+            unknown[0],
+            "unknown_key",
+            f"Not used: {names}.",
+            "Nothing to do unless you need it.",
+            "warning",
         )
 
 

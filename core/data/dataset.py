@@ -106,18 +106,24 @@ def examples_of(dataset_id: int, split: str) -> list[tuple[int, Example]]:
         return [(row.id, _example(row)) for row in db.scalars(query)]
 
 
-def browse(dataset_id: int, split: str, search: str = "", offset: int = 0, limit: int = 50) -> tuple[int, list[ExampleRow]]:
-    """(how many match, one page of them): rows of a split whose prompt or reference contains `search`."""
+def browse(
+    dataset_id: int, split: str, search: str = "", offset: int = 0, limit: int = 50
+) -> tuple[int, list[ExampleRow]]:
+    """(how many match, one page of them): rows of a split whose prompt or reference contains `search`, in any case."""
     query = select(ExampleRow).where(ExampleRow.dataset_id == dataset_id, ExampleRow.split == split)
-    if search:
-        # JSON text escapes what is not ASCII; the reference column does not.
-        in_prompt = func.lower(func.cast(ExampleRow.messages, ExampleRow.reference.type)).contains(
-            json.dumps(search.lower())[1:-1], autoescape=True
-        )
-        query = query.where(in_prompt | func.lower(ExampleRow.reference).contains(search.lower(), autoescape=True))
+    rows = query.order_by(ExampleRow.position)
     with session(read_only=True) as db:
-        count = db.scalar(select(func.count()).select_from(query.subquery())) or 0
-        return count, list(db.scalars(query.order_by(ExampleRow.position).offset(offset).limit(limit)))
+        if not search:
+            count = db.scalar(select(func.count()).select_from(query.subquery())) or 0
+            return count, list(db.scalars(rows.offset(offset).limit(limit)))
+        # Compared here: SQLite knows the case of ASCII letters only, and the stored JSON escapes all others.
+        needle = search.casefold()
+        found = [row for row in db.scalars(rows) if any(needle in text.casefold() for text in _texts(row))]
+        return len(found), found[offset : offset + limit]
+
+
+def _texts(row: ExampleRow) -> list[str]:
+    return [*(turn["content"] for turn in row.messages), row.reference]
 
 
 def datasets() -> list[Dataset]:

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from core.documents.chunking import DEFAULT_CHUNK_TOKENS, DEFAULT_OVERLAP_TOKENS, Chunk, split_text
 from core.documents.reading import SourceDocument
@@ -25,6 +26,8 @@ from core.store.tables import Document, Index
 
 # Documents whose chunks are embedded in one go: enough to fill the encoder's batches, few enough to stop quickly.
 DOCUMENTS_PER_STEP = 8
+# Chunks embedded and written in one go: Chroma refuses more than 5,461, and a stop should not wait for a whole book.
+CHUNKS_PER_WRITE = 512
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def create_index(
 def build_index(index_id: int, after_step: Callable[[int, int], None] = lambda done, total: None) -> int:
     """Chunk and embed every document that is not in the index yet; returns the number of chunks in the index.
 
-    `after_step(done, total)` counts documents; an exception it raises stops the work without losing what is done.
+    `after_step(done, total)` counts documents, and is called within long ones too; an exception it raises stops the
+    work without losing the documents that are done.
     """
     with session(read_only=True) as db:
         index = _get(db, index_id)
@@ -81,20 +85,23 @@ def build_index(index_id: int, after_step: Callable[[int, int], None] = lambda d
     embedder = load_embedder(index.embedder)
     if index.chunk_tokens > embedder.max_tokens:
         raise UserError(
-            f"Chunks of {index.chunk_tokens} tokens are longer than the {embedder.max_tokens} that {index.embedder} reads.",
+            f"Chunks of {index.chunk_tokens} tokens are too long: {index.embedder} reads {embedder.max_tokens}.",
             f"Choose chunks of {embedder.max_tokens} tokens or fewer.",
         )
     for start in range(0, len(waiting), DOCUMENTS_PER_STEP):
         step = waiting[start : start + DOCUMENTS_PER_STEP]
         pieces = [(document, chunk) for document in step for chunk in _chunks(document, index, embedder.tokenizer)]
-        if pieces:
-            embedded = embedder.embed([f"{document.title}\n{chunk.text}" for document, chunk in pieces])
+        headings = {document.id: _heading(document, index, embedder.tokenizer)[0] for document in step}
+        for first in range(0, len(pieces), CHUNKS_PER_WRITE):
+            after_step(done, total)
+            portion = pieces[first : first + CHUNKS_PER_WRITE]
+            embedded = embedder.embed([f"{headings[document.id]}\n{chunk.text}" for document, chunk in portion])
             with vectors(_name(index_id)) as collection:
                 collection.upsert(
-                    ids=[f"{document.id}-{document.hash[:16]}-{chunk.position}" for document, chunk in pieces],
+                    ids=[f"{document.id}-{document.hash[:16]}-{chunk.position}" for document, chunk in portion],
                     embeddings=embedded,
-                    documents=[chunk.text for _, chunk in pieces],
-                    metadatas=[{"source": d.name, "title": d.title, "position": c.position} for d, c in pieces],
+                    documents=[chunk.text for _, chunk in portion],
+                    metadatas=[{"source": d.name, "title": d.title, "position": c.position} for d, c in portion],
                 )
         with session() as db:
             for document in step:
@@ -114,9 +121,7 @@ def search(index_id: int, questions: Sequence[str], k: int) -> list[list[Hit]]:
         return []
     asked = load_embedder(index.embedder).embed(questions)
     with vectors(_name(index_id)) as collection:
-        found = collection.query(
-            query_embeddings=asked, n_results=k, include=["documents", "metadatas", "distances"]
-        )
+        found = collection.query(query_embeddings=asked, n_results=k, include=["documents", "metadatas", "distances"])
     return [
         [
             Hit(chunk_id, str(meta["source"]), str(meta["title"]), text, 1 - float(distance))
@@ -144,12 +149,18 @@ def delete_index(index_id: int) -> None:
 def _chunks(document: Document, index: Index, tokenizer: Any) -> list[Chunk]:
     markdown = PurePosixPath(document.name).suffix.lower() != ".txt"
     # Two tokens mark beginning and end; the title is embedded with every chunk.
-    room = index.chunk_tokens - 2 - len(tokenizer.tokenize(document.title))
-    room = max(room, index.chunk_tokens // 2)
+    room = index.chunk_tokens - 2 - _heading(document, index, tokenizer)[1]
     return split_text(document.text, tokenizer, room, min(index.overlap_tokens, room - 1), markdown=markdown)
 
 
-def _get(db: Any, index_id: int) -> Index:
+def _heading(document: Document, index: Index, tokenizer: Any) -> tuple[str, int]:
+    """The title as it is embedded, and its tokens: at most half of a chunk, so that the text has the other half."""
+    limit = max(index.chunk_tokens // 2 - 2, 0)
+    tokens = tokenizer(document.title, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"][:limit]
+    return (document.title[: tokens[-1][1]] if tokens else "", len(tokens))
+
+
+def _get(db: Session, index_id: int) -> Index:
     index = db.get(Index, index_id)
     if index is None:
         raise UserError(f"Index {index_id} does not exist any more.", "Build it again on the Data page.")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from core.errors import UserError
 
@@ -30,9 +31,6 @@ class SourceDocument:
 
 def read_document(name: str, data: bytes) -> SourceDocument:
     """Read one file by its suffix. Raises UserError naming the file and what is wrong with it."""
-    import frontmatter
-    import yaml
-
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{name}: this kind of file is not read.", f"Use one of {', '.join(SUFFIXES)}.")
@@ -46,16 +44,32 @@ def read_document(name: str, data: bytes) -> SourceDocument:
     text = text.replace("\x00", "")
     title = ""
     if suffix != ".txt":
-        try:
-            post = frontmatter.loads(text)
-            text, title = post.content, str(post.get("title") or "")
-        except yaml.YAMLError:
-            pass  # dashes that open a file without being front matter are text like any other
+        header, text = _front_matter(text)
+        title = str(header.get("title") or "")
         heading = re.search(r"^#\s+(.+?)\s*#*$", text, flags=re.MULTILINE)
         title = title or (heading.group(1) if heading else "")
     if not text.strip():
         raise UserError(f"{name}: the document is empty.", "Remove it or fill it in.")
     return SourceDocument(name, title.strip() or PurePosixPath(name).stem.replace("-", " ").replace("_", " "), text)
+
+
+def _front_matter(text: str) -> tuple[dict[str, Any], str]:
+    """(what the YAML header says, the text below it); without one, nothing and the whole text.
+
+    Dashes that open a file without being front matter are text like any other.
+    """
+    import frontmatter
+    import yaml
+
+    handler = frontmatter.YAMLHandler()
+    if not handler.detect(text):
+        return {}, text
+    try:
+        written, body = handler.split(text)
+        header = handler.load(written)
+    except (ValueError, yaml.YAMLError):
+        return {}, text
+    return (header, body.strip()) if isinstance(header, dict) else ({}, text)
 
 
 def read_folder(folder: Path) -> list[SourceDocument]:

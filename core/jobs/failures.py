@@ -15,12 +15,9 @@ _FREE_THE_DISK = (
     "Then resume this one: what it saved is kept."
 )
 _NEED_LESS_MEMORY = (
-    "Make the batch or the text length smaller, choose a smaller model, or close other programs. "
-    "Then start it again."
+    "Make the batch or the text length smaller, choose a smaller model, or close other programs. Then start it again."
 )
-_LOOK_AND_RESUME = (
-    "The traceback and the end of the log say where. Resume it to try again from what it saved."
-)
+_LOOK_AND_RESUME = "The traceback and the end of the log say where. Resume it to try again from what it saved."
 
 
 def explain(error: BaseException) -> tuple[str, str]:

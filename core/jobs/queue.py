@@ -50,9 +50,7 @@ def submit(
     if kind not in HANDLERS:
         raise ValueError(f"Unknown kind of job: {kind!r}. Known: {', '.join(HANDLERS)}.")
     json.dumps(spec)
-    job = Job(
-        kind=kind, title=title or kind, spec=spec, device=device, after=list(after), expected_s=expected_s
-    )
+    job = Job(kind=kind, title=title or kind, spec=spec, device=device, after=list(after), expected_s=expected_s)
     if reserve:
         job.pid, job.process_started = os.getpid(), launcher.start_time(os.getpid())
     with _alone() as opened:

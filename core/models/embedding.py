@@ -33,9 +33,10 @@ class Embedder:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """float32 vectors, shape (len(texts), dimensions)."""
-        return self._encoder.encode(
+        vectors: np.ndarray = self._encoder.encode(
             list(texts), normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
         )
+        return vectors
 
 
 @lru_cache(maxsize=2)

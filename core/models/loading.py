@@ -30,7 +30,7 @@ class LoadedModel:
 
 
 def compute_device() -> str:
-    """"cuda:0" where there is a GPU, else "cpu"; LOWEST_RUNG_DEVICE overrides."""
+    """ "cuda:0" where there is a GPU, else "cpu"; LOWEST_RUNG_DEVICE overrides."""
     wanted = get_settings().device
     if wanted != "auto":
         return wanted
@@ -140,10 +140,16 @@ class _explained:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, (OSError, ValueError)) or getattr(error, "errno", None):
-            return
+        from safetensors import SafetensorError
+
         text = str(error)
         name = self.model_id
+        if isinstance(error, SafetensorError) and "deserializing" in text:
+            raise UserError(
+                f"The weights of {name} are cut short or damaged.", "Download or copy them again."
+            ) from error
+        if not isinstance(error, (OSError, ValueError)) or getattr(error, "errno", None):
+            return
         if "gated" in text or "401" in text or "403" in text:
             remedy = "Accept its licence on the hub, then set HF_TOKEN to a token that may read it."
             raise UserError(f"{name} is gated: the hub asks for permission.", remedy) from error
@@ -156,7 +162,5 @@ class _explained:
         if Path(name).is_dir():
             remedy = "It needs config.json, a tokenizer and .safetensors weights, as save_pretrained writes them."
             raise UserError(f"The folder {name} is not a model: {text.splitlines()[0]}", remedy) from error
-        remedy = (
-            f"Check the spelling and the network, or use the bundled model {BUNDLED_MODEL}, which needs neither."
-        )
+        remedy = f"Check the spelling and the network, or use the bundled model {BUNDLED_MODEL}, which needs neither."
         raise UserError(f"The model {name} could not be opened.", remedy) from error

@@ -66,7 +66,10 @@ class LocalGenerator:
 
     def tokenize(self, chat: Sequence[Message]) -> list[int]:
         """The chat as token ids, ending where the assistant starts to speak."""
-        return self.loaded.tokenizer(render(self.loaded.tokenizer, chat), add_special_tokens=False)["input_ids"]
+        ids: list[int] = self.loaded.tokenizer(render(self.loaded.tokenizer, chat), add_special_tokens=False)[
+            "input_ids"
+        ]
+        return ids
 
     def _batches(self, order: list[int], tokens: list[list[int]], sampling: Sampling) -> Iterator[list[int]]:
         budget = BATCH_TOKENS[self.loaded.device.type]
@@ -82,9 +85,7 @@ class LocalGenerator:
         from transformers import DynamicCache
 
         cache = DynamicCache(config=self.loaded.model.config)
-        self._network(
-            input_ids=torch.tensor([ids], device=self.loaded.device), past_key_values=cache, use_cache=True
-        )
+        self._network(input_ids=torch.tensor([ids], device=self.loaded.device), past_key_values=cache, use_cache=True)
         return cache
 
     def _generate(
@@ -98,7 +99,9 @@ class LocalGenerator:
         tokenizer, device = self.loaded.tokenizer, self.loaded.device
         longest = max(map(len, batch))
         pads = [longest - len(ids) for ids in batch]
-        rows = [ids[:shared] + [tokenizer.pad_token_id] * pad + ids[shared:] for ids, pad in zip(batch, pads, strict=True)]
+        rows = [
+            ids[:shared] + [tokenizer.pad_token_id] * pad + ids[shared:] for ids, pad in zip(batch, pads, strict=True)
+        ]
         mask = [[1] * shared + [0] * pad + [1] * (longest - shared - pad) for pad in pads]
         past: dict[str, Any] = {}
         if cache is not None:
@@ -169,14 +172,14 @@ def render(tokenizer: Any, chat: Sequence[Message], *, generation_prompt: bool =
     turns = [dict(turn, role="system") if turn["role"] == "developer" else dict(turn) for turn in chat]
     options = {"tokenize": False, "add_generation_prompt": generation_prompt}
     try:
-        return tokenizer.apply_chat_template(turns, **options)
+        return str(tokenizer.apply_chat_template(turns, **options))
     except TemplateError:
         system = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system")
         rest = [turn for turn in turns if turn["role"] != "system"]
         if not system or not rest:
             raise
         rest[0]["content"] = f"{system}\n\n{rest[0]['content']}"
-        return tokenizer.apply_chat_template(rest, **options)
+        return str(tokenizer.apply_chat_template(rest, **options))
 
 
 def _common_prefix(rows: list[list[int]]) -> int:

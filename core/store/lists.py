@@ -34,9 +34,7 @@ def indexes() -> list[IndexSummary]:
         .order_by(Index.id.desc())
     )
     with session(read_only=True) as db:
-        return [
-            IndexSummary(index, n, chunks or 0, left or 0) for index, n, chunks, left in db.execute(query)
-        ]
+        return [IndexSummary(index, n, chunks or 0, left or 0) for index, n, chunks, left in db.execute(query)]
 
 
 def documents_of(index_id: int) -> list[Document]:
@@ -55,9 +53,7 @@ def experiment(experiment_id: int) -> Experiment:
     with session(read_only=True) as db:
         found = db.get(Experiment, experiment_id)
     if found is None:
-        raise UserError(
-            f"Experiment {experiment_id} does not exist any more.", "Choose another on the Compare page."
-        )
+        raise UserError(f"Experiment {experiment_id} does not exist any more.", "Choose another on the Compare page.")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from typing import Any
 
@@ -31,7 +30,7 @@ def run(context: JobContext) -> dict[str, Any]:
     kept = home / "adapters" / str(context.job_id)
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(kept, ignore_errors=True)
-    os.replace(result.adapter, kept)
+    result.adapter.replace(kept)
     for checkpoint in context.folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint, ignore_errors=True)
     with session() as db:

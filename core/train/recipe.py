@@ -36,7 +36,9 @@ class Recipe(BaseModel):
     batch_size: int = Field(8, ge=1, le=1024, description="Examples in one forward pass.")
     accumulation: int = Field(1, ge=1, le=1024, description="Forward passes before one step of the optimiser.")
     max_length: int = Field(1024, ge=16, le=131_072, description="Longest example in tokens; the rest is cut off.")
-    evaluations: int = Field(4, ge=1, le=100, description="How often the validation loss is measured, and a checkpoint saved.")
+    evaluations: int = Field(
+        4, ge=1, le=100, description="How often the validation loss is measured, and a checkpoint saved."
+    )
     seed: int = Field(0, ge=0, description="Seed of the adapter's first weights and of the order of examples.")
 
     def steps(self, examples: int) -> int:

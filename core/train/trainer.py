@@ -158,7 +158,8 @@ def _recording(recorder: Recorder) -> Any:
         def __init__(self) -> None:
             self.step_started = 0.0
             self.step_seconds = 0.0
-            self.tokens_before: float | None = None
+            # The trainer counts from 0 in every attempt.
+            self.tokens_before = 0.0
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             recorder.progress(state.global_step, state.max_steps, "Training")
@@ -193,7 +194,7 @@ def _recording(recorder: Recorder) -> Any:
                 "memory_gb": memory_gb(),
                 "tokens": tokens,
             }
-            if self.tokens_before is not None and self.step_seconds:
+            if self.step_seconds:
                 values["tokens_per_s"] = (tokens - self.tokens_before) / self.step_seconds
             self.tokens_before = tokens
             recorder.metric(step, **values)

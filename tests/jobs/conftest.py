@@ -46,8 +46,6 @@ def wait() -> Wait:
             if described(job):
                 return job
             time.sleep(0.05)
-        raise AssertionError(
-            f"job {job_id} is {job.status}: {job.error} {job.traceback} {queue.log_tail(job_id)}"
-        )
+        raise AssertionError(f"job {job_id} is {job.status}: {job.error} {job.traceback} {queue.log_tail(job_id)}")
 
     return until

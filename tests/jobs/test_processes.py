@@ -120,9 +120,7 @@ def test_job_goes_on_when_the_app_is_killed(wait: Wait) -> None:
 
 
 def test_finished_job_starts_the_next_without_the_app(wait: Wait) -> None:
-    process = app(
-        f"a = queue.submit('count', {SLOW | {'steps': 10}}); print(a, queue.submit('count', {QUICK}))"
-    )
+    process = app(f"a = queue.submit('count', {SLOW | {'steps': 10}}); print(a, queue.submit('count', {QUICK}))")
     first, second = map(int, first_line(process).split())
     process.wait()
     deadline = time.monotonic() + 15
@@ -151,9 +149,7 @@ def test_sigterm_is_a_stop_request(wait: Wait) -> None:
     assert wait(job_id, ended).status == "stopped"
 
 
-def test_job_that_will_not_stop_is_killed_with_its_helpers(
-    wait: Wait, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_job_that_will_not_stop_is_killed_with_its_helpers(wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWEST_RUNG_STOP_GRACE_S", "0.5")
     monkeypatch.setenv("LOWEST_RUNG_KILL_GRACE_S", "0.5")
     get_settings.cache_clear()

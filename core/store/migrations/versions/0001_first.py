@@ -79,9 +79,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["dataset_id"], ["datasets.id"], name=op.f("fk_adapters_dataset_id"), ondelete="SET NULL"
         ),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_adapters_job_id"), ondelete="SET NULL"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_adapters_job_id"), ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_adapters")),
         sqlite_autoincrement=True,
     )
@@ -94,9 +92,7 @@ def upgrade() -> None:
         sa.Column("hash", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("chunk_count", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["index_id"], ["indexes.id"], name=op.f("fk_documents_index_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["index_id"], ["indexes.id"], name=op.f("fk_documents_index_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_documents")),
         sa.UniqueConstraint("index_id", "name", name=op.f("uq_documents_index_id_name")),
         sqlite_autoincrement=True,
@@ -157,9 +153,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["index_id"], ["indexes.id"], name=op.f("fk_experiments_index_id"), ondelete="SET NULL"
         ),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_experiments_job_id"), ondelete="SET NULL"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_experiments_job_id"), ondelete="SET NULL"),
         sa.ForeignKeyConstraint(
             ["train_job_id"], ["jobs.id"], name=op.f("fk_experiments_train_job_id"), ondelete="SET NULL"
         ),
