@@ -100,7 +100,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.first = self.last = 0.0
-        self.values: dict[str, float] = {}
+        self.tokens = self.loss = 0.0
 
     def progress(self, done: float, total: float, message: str = "") -> None:
         if message == "Training":
@@ -108,13 +108,14 @@ class Clock:
             self.first = self.first or self.last
 
     def metric(self, step: int, **values: float) -> None:
-        self.values |= values
+        self.tokens += values.get("tokens", 0.0)
+        self.loss = values.get("loss", self.loss)
 
     def stop_requested(self) -> bool:
         return False
 
     def found(self) -> dict[str, float]:
-        return {"tokens": self.values["tokens"], "seconds": self.last - self.first, "loss": self.values["loss"]}
+        return {"tokens": self.tokens, "seconds": self.last - self.first, "loss": self.loss}
 
 
 def _plain(recipe: Recipe, examples: list[Example], folder: Path) -> dict[str, float]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -31,7 +31,8 @@ from core.train.recipe import Recipe
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Find the lowest rung that works."
 )
-console = Console(highlight=False, soft_wrap=True)
+# No markup: names and messages may hold brackets, which are texts like any other.
+console = Console(highlight=False, markup=False, soft_wrap=True)
 # Where nothing can be redrawn (a file, a pipe), a line now and then is all the progress one wants.
 LINE_EVERY_S = 10.0
 
@@ -54,11 +55,14 @@ def ladder(
         "lowest-rung-report"
     ),
     model: Annotated[str, typer.Option(help="Bundled name, Hugging Face id or local folder.")] = BUNDLED_MODEL,
-    method: Annotated[str, typer.Option(help="lora, or qlora to hold the base model in four bits.")] = "lora",
+    method: Annotated[
+        Literal["lora", "qlora"], typer.Option(help="qlora holds the base model in four bits while training.")
+    ] = "lora",
     target: Annotated[float | None, typer.Option(help="Score that is good enough, above 0 up to 1.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of splits, shots and training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of splits, shots and training.")] = 0,
 ) -> None:
     """Build, measure and compare the rungs on your data, and print the verdict."""
+    _prepare(out)
     files = [File(path.name, _read(path)) for path in (train, test) if path is not None]
     dataset = create_dataset(train.stem, files[0], files[1] if test else None, seed=seed)
     _say_warnings(dataset.notes)
@@ -72,7 +76,7 @@ def ladder(
         metric=metric,
         target=target,
         model=model,
-        recipe=Recipe.model_validate({"model": model, "method": method, "seed": seed}),
+        recipe=Recipe(model=model, method=method, seed=seed),
     )
     experiment = climb(wanted, _in_foreground)
     _finish(experiment, out)
@@ -83,6 +87,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Pa
     """Run the demo project: three tasks whose right answers differ."""
     from core.demo import load_demo, start_demo
 
+    _prepare(out)
     for task, experiment in zip(load_demo().tasks, start_demo(_in_foreground), strict=True):
         _finish(experiment, out / task.key)
 
@@ -121,9 +126,9 @@ def _progress(title: str) -> Iterator[Any]:
         yield line
     else:
         columns = (
-            TextColumn("{task.fields[title]}"),
+            TextColumn("{task.fields[title]}", markup=False),
             BarColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=console, transient=True) as bar:
@@ -156,7 +161,7 @@ def _finish(experiment: Experiment, out: Path) -> None:
         )
     console.print(table)
     verdict = report["verdict"]
-    console.print(f"[bold]Verdict: {verdict['rung'] or 'none'} ({verdict['outcome']})[/bold]")
+    console.print(f"Verdict: {verdict['rung'] or 'none'} ({verdict['outcome']})", style="bold")
     console.print(verdict["reason"])
     warning = small_test_warning(report["n"])
     if warning:
@@ -168,6 +173,14 @@ def _finish(experiment: Experiment, out: Path) -> None:
 def _say_warnings(notes: dict[str, Any]) -> None:
     for warning in notes["warnings"][:10]:
         console.print(f"Warning: {warning['file']}, line {warning['line']}: {warning['message']} {warning['remedy']}")
+
+
+def _prepare(out: Path) -> None:
+    """Make the folder for the results now: minutes later, it would be a pity to find that it cannot be made."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"The folder {out} cannot be made: {error.strerror}.", "Give another with --out.") from error
 
 
 def _read(path: Path) -> bytes:
@@ -182,13 +195,13 @@ def run() -> int:
     try:
         app()
     except ImportRefused as refused:
-        console.print(refused.what, style="red", markup=False)
+        console.print(refused.what, style="red")
         return 1
     except UserError as error:
-        console.print(f"{error.what}\n{error.remedy}".strip(), style="red", markup=False)
+        console.print(f"{error.what}\n{error.remedy}".strip(), style="red")
         return 1
     except OperationalError as error:
-        console.print(f"The records could not be used: {error.orig}", style="red", markup=False)
+        console.print(f"The records could not be used: {error.orig}", style="red")
         return 1
     return 0
 

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from core.data.dataset import examples_of
 from core.errors import UserError
-from core.evaluate.experiment import Plan, create_experiment
+from core.evaluate.experiment import Plan, check_measurable, create_experiment
 from core.evaluate.rungs import LADDER, rungs_named
 from core.evaluate.statistics import DELTA
 from core.evaluate.suggest import suggest_metric
@@ -57,15 +57,17 @@ def default_rungs(with_documents: bool) -> tuple[str, ...]:
 
 def check(climb: Climb) -> None:
     """Everything that can be known before anything starts. Raises UserError."""
-    rungs = rungs_named(climb.rungs)
-    retrieving = [rung.name for rung in rungs if rung.retrieval]
-    if retrieving and climb.index_id is None:
-        raise UserError(
-            f"{' and '.join(retrieving)} need documents to retrieve from, but there are none.",
-            "Add documents, or leave these rungs out.",
-        )
+    check_measurable(
+        climb.dataset_id,
+        rungs=climb.rungs,
+        metric=climb.metric,
+        model=climb.model,
+        documents=climb.index_id is not None,
+        adapter=True,  # it will be trained
+        target=climb.target,
+    )
     training = len(examples_of(climb.dataset_id, "train"))
-    if any(rung.adapter for rung in rungs) and training < MIN_EXAMPLES:
+    if any(rung.adapter for rung in rungs_named(climb.rungs)) and training < MIN_EXAMPLES:
         raise UserError(
             f"{training} training examples are too few to learn from.",
             f"Collect at least {MIN_EXAMPLES}, or measure only base, prompt and rag.",

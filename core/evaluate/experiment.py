@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -56,6 +57,46 @@ class Question:
         return len(self.chat[-1]["content"]) + ANSWER_EFFORT
 
 
+def check_measurable(
+    dataset_id: int,
+    *,
+    rungs: Sequence[str],
+    metric: str | None,
+    model: str,
+    documents: bool,
+    adapter: bool,
+    target: float | None,
+) -> None:
+    """Everything about an experiment that can be wrong before anything starts. Raises UserError.
+
+    `documents` and `adapter` say whether there is an index, and an adapter or the training of one.
+    """
+    chosen = rungs_named(rungs)
+    if metric is not None:
+        metric_named(metric)
+    if target is not None and not 0 < target <= 1:
+        raise UserError(f"The target {target} is not a share.", "Give a number above 0 and up to 1.")
+    retrieving = [rung.name for rung in chosen if rung.retrieval]
+    if retrieving and not documents:
+        raise UserError(
+            f"{' and '.join(retrieving)} need documents to retrieve from, but there are none.",
+            "Add documents, or leave these rungs out.",
+        )
+    tuned = [rung.name for rung in chosen if rung.adapter]
+    if tuned and not adapter:
+        raise UserError(
+            f"{' and '.join(tuned)} need a trained adapter, but there is none.",
+            "Train one first, or leave these rungs out.",
+        )
+    if tuned and is_remote(model):
+        raise UserError(
+            f"{' and '.join(tuned)} cannot be measured on the remote model {model}.",
+            "Leave these rungs out, or choose the local model the adapter was trained on.",
+        )
+    if len(examples_of(dataset_id, "test")) == 0:
+        raise UserError("The dataset has no test examples.", "Import it with a test file.")
+
+
 def create_experiment(
     name: str,
     dataset_id: int,
@@ -73,29 +114,18 @@ def create_experiment(
 
     `train_job_id` names a training that may still be waiting; its adapter is used once it is there.
     """
+    check_measurable(
+        dataset_id,
+        rungs=plan.rungs,
+        metric=metric,
+        model=model,
+        documents=index_id is not None,
+        adapter=adapter_id is not None or train_job_id is not None,
+        target=target,
+    )
     rungs = rungs_named(plan.rungs)
-    metric_named(metric)
-    if target is not None and not 0 < target <= 1:
-        raise UserError(f"The target {target} is not a share.", "Give a number above 0 and up to 1.")
-    needs_index = [rung.name for rung in rungs if rung.retrieval]
-    if needs_index and index_id is None:
-        raise UserError(
-            f"{' and '.join(needs_index)} need documents to retrieve from, but there are none.",
-            "Add documents, or leave these rungs out.",
-        )
-    needs_adapter = [rung.name for rung in rungs if rung.adapter]
-    if needs_adapter and adapter_id is None and train_job_id is None:
-        raise UserError(
-            f"{' and '.join(needs_adapter)} need a trained adapter, but there is none.",
-            "Train one first, or leave these rungs out.",
-        )
-    if needs_adapter and is_remote(model):
-        raise UserError(
-            f"{' and '.join(needs_adapter)} cannot be measured on the remote model {model}.",
-            "Leave these rungs out, or choose the local model the adapter was trained on.",
-        )
-    if len(examples_of(dataset_id, "test")) == 0:
-        raise UserError("The dataset has no test examples.", "Import it with a test file.")
+    needs_index = any(rung.retrieval for rung in rungs)
+    needs_adapter = any(rung.adapter for rung in rungs)
     experiment = Experiment(
         name=name,
         dataset_id=dataset_id,
@@ -124,11 +154,9 @@ def small_test_warning(n: int) -> str | None:
         return None
     from core.evaluate.statistics import detectable_effect
 
-    seen = detectable_effect(n, "binary") if n > 1 else 1.0
-    return (
-        f"{n} test examples are few: only a difference of about {min(seen, 1.0):.0%} or more would be noticed. "
-        f"Collect at least {MIN_TEST_EXAMPLES}."
-    )
+    seen = detectable_effect(n, "binary")
+    shown = f"only a difference of about {seen:.0%} or more" if math.isfinite(seen) else "no difference, however large,"
+    return f"{n} test examples are few: {shown} would be noticed. Collect at least {MIN_TEST_EXAMPLES}."
 
 
 def run_experiment(

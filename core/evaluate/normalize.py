@@ -28,5 +28,25 @@ def parse_json(text: str) -> Any:
         return NOT_JSON
 
 
+def same_json(one: Any, other: Any) -> bool:
+    """Whether two parsed values are the same JSON: 1 is 1.0, but not true, which it equals in Python.
+
+    Without recursion, since a model may open more brackets than Python follows.
+    """
+    waiting = [(one, other)]
+    while waiting:
+        a, b = waiting.pop()
+        if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+            waiting += [(a[key], b[key]) for key in a]
+        elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+            waiting += zip(a, b, strict=True)
+        elif isinstance(a, (dict, list, bool)) or isinstance(b, (dict, list, bool)):
+            if a is not b:
+                return False
+        elif a != b:
+            return False
+    return True
+
+
 def _refuse(name: str) -> None:
     raise ValueError(name)

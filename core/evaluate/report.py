@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -112,7 +113,7 @@ def build_report(experiment_id: int) -> dict[str, Any]:
         "seed": experiment.seed,
         "target": experiment.target,
         "delta": experiment.delta,
-        "detectable_effect": float(detectable_effect(len(answered), chosen.kind)),
+        "detectable_effect": _finite(detectable_effect(len(answered), chosen.kind)),
         "plan": plan.model_dump(),
         "rungs": rows,
         "comparisons": [
@@ -179,6 +180,11 @@ def predictions_jsonl(experiment_id: int) -> str:
                 }
             )
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: None where no effect, however large, could be detected."""
+    return float(value) if math.isfinite(value) else None
 
 
 def _setup_seconds(experiment: Experiment) -> dict[str, float]:

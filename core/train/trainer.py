@@ -20,7 +20,7 @@ from core.train.recipe import MIN_EXAMPLES, Recipe
 from core.train.tokens import EncodedExample, encode_all
 
 if TYPE_CHECKING:
-    from trl import SFTTrainer
+    from core.train.answer_loss import AnswerLossTrainer
 
 
 class Recorder(Protocol):
@@ -90,11 +90,13 @@ def _trainer(
     held_out: list[EncodedExample],
     folder: Path,
     recorder: Recorder,
-) -> SFTTrainer:
+) -> AnswerLossTrainer:
     from datasets import Dataset
     from peft import LoraConfig, prepare_model_for_kbit_training
     from transformers import PrinterCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
+
+    from core.train.answer_loss import AnswerLossTrainer
 
     on_gpu = loaded.device.type == "cuda"
     model = loaded.model
@@ -131,7 +133,7 @@ def _trainer(
         disable_tqdm=True,
         report_to="none",
     )
-    trainer = SFTTrainer(
+    trainer = AnswerLossTrainer(
         model=model,
         args=config,
         train_dataset=Dataset.from_list([vars(example) for example in learned]),
@@ -144,20 +146,20 @@ def _trainer(
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         ),
-        callbacks=[_recording(recorder)],
     )
+    trainer.add_callback(_recording(recorder, trainer))
     trainer.remove_callback(PrinterCallback)  # the recorder has it all
     return trainer
 
 
-def _recording(recorder: Recorder) -> Any:
+def _recording(recorder: Recorder, trainer: AnswerLossTrainer) -> Any:
     """A trainer callback that records each step, honours a stop request, and ends a run that has diverged."""
     from transformers import TrainerCallback
 
     class Recording(TrainerCallback):
         def __init__(self) -> None:
             self.step_started = 0.0
-            self.step_seconds = 0.0
+            self.step_seconds = math.inf
             # The trainer counts from 0 in every attempt.
             self.tokens_before = 0.0
 
@@ -186,18 +188,16 @@ def _recording(recorder: Recorder) -> Any:
                 recorder.metric(state.global_step, eval_loss=logs["eval_loss"])
 
         def _training_log(self, step: int, logs: dict[str, float]) -> None:
-            tokens = logs.get("num_tokens", 0.0)
-            values = {
-                "loss": logs["loss"],
-                "learning_rate": logs["learning_rate"],
-                "grad_norm": float(logs.get("grad_norm", math.nan)),
-                "memory_gb": memory_gb(),
-                "tokens": tokens,
-            }
-            if self.step_seconds:
-                values["tokens_per_s"] = (tokens - self.tokens_before) / self.step_seconds
-            self.tokens_before = tokens
-            recorder.metric(step, **values)
+            tokens = trainer.take_tokens()
+            recorder.metric(
+                step,
+                loss=logs["loss"],
+                learning_rate=logs["learning_rate"],
+                grad_norm=float(logs.get("grad_norm", math.nan)),
+                memory_gb=memory_gb(),
+                tokens=tokens,
+                tokens_per_s=tokens / self.step_seconds,
+            )
 
     return Recording()
 
@@ -227,6 +227,6 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def _last(trainer: SFTTrainer, key: str) -> float:
+def _last(trainer: AnswerLossTrainer, key: str) -> float:
     values = [entry[key] for entry in trainer.state.log_history if key in entry]
     return float(values[-1]) if values else math.nan

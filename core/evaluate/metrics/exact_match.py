@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.evaluate.metrics.registry import metric
-from core.evaluate.normalize import normalize, parse_json
+from core.evaluate.normalize import normalize, parse_json, same_json
 
 
 @metric("exact_match", title="Exact match", kind="binary")
@@ -15,5 +15,5 @@ def exact_match(prediction: str, reference: str) -> float:
     """
     expected = parse_json(reference)
     if isinstance(expected, (dict, list)):
-        return float(parse_json(prediction) == expected)
+        return float(same_json(parse_json(prediction), expected))
     return float(normalize(prediction) == normalize(reference))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.evaluate.metrics.registry import metric
-from core.evaluate.normalize import normalize, parse_json
+from core.evaluate.normalize import normalize, parse_json, same_json
 
 
 @metric("json_match", title="JSON keys matched", kind="continuous")
@@ -28,5 +28,4 @@ def json_match(prediction: str, reference: str) -> float:
 def _same(expected: Any, given: Any) -> bool:
     if isinstance(expected, str) and isinstance(given, str):
         return normalize(expected) == normalize(given)
-    # In Python True equals 1; in JSON they differ.
-    return type(expected) is type(given) and bool(expected == given)
+    return same_json(expected, given)

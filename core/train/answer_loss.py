@@ -1,0 +1,52 @@
+"""TRL's trainer, with the loss of answers computed only where there are answers.
+
+Imported by the function that trains, since TRL takes seconds to load.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from trl import SFTTrainer
+
+from core.train.tokens import IGNORED
+
+
+class AnswerLossTrainer(SFTTrainer):
+    """On a CPU, TRL's fused head scores every position against the whole vocabulary, prompts included, and throws the
+    prompts' share away (it picks positions on GPUs only). With short answers that is a third of all the work, so here
+    the model is asked for the logits of answer positions alone.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._tokens = 0
+
+    def take_tokens(self) -> int:
+        """Tokens trained on since the last call, padding not counted."""
+        taken, self._tokens = self._tokens, 0
+        return taken
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean negative log-likelihood of the answer tokens, in nats; the same value as TRL's `nll`."""
+        if model.training:
+            self._tokens += int(inputs["attention_mask"].sum())
+        if inputs["input_ids"].device.type != "cpu" or return_outputs:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        # The logits at a position speak of the next token.
+        labels = inputs["labels"][:, 1:]
+        columns = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
+        logits = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            logits_to_keep=columns,
+            use_cache=False,
+        ).logits
+        wanted = labels[:, columns]
+        total = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        return total / (num_items_in_batch if num_items_in_batch is not None else (wanted != IGNORED).sum())
