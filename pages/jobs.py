@@ -1,0 +1,115 @@
+"""Jobs: what runs, what waits, what failed and why."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.jobs import queue
+from core.store.tables import Job
+from pages.widgets.errors import plain
+from pages.widgets.progress import badge, controls, live, progress_bar, trouble
+from pages.widgets.words import ago, clock, duration
+
+PER_PAGE = 15
+KINDS = {"index": "Index", "train": "Train", "compare": "Compare"}
+
+st.title("Jobs")
+st.caption("Work goes on when this page is closed. One job runs per device; the others wait their turn.")
+
+shown = st.pills(
+    "Show",
+    ["Waiting and running", "Done", "Stopped or failed"],
+    selection_mode="multi",
+    key="jobs_shown",
+    persist_state="session",
+    label_visibility="collapsed",
+)
+
+
+def wanted(job: Job) -> bool:
+    group = (
+        "Waiting and running" if job.status in queue.ACTIVE else "Done" if job.status == "done" else "Stopped or failed"
+    )
+    return not shown or group in shown
+
+
+def draw(jobs: list[Job]) -> None:
+    if not jobs:
+        st.info(
+            "Building an index, training and comparing are jobs, and will be listed here.",
+            title="No jobs yet",
+        )
+        if st.button("Start the demo on Home", icon=":material/home:", type="primary"):
+            st.switch_page("pages/home.py")
+        return
+    moving = [job for job in jobs if job.status in queue.ACTIVE]
+    if moving:
+        known = [left for left in map(queue.time_left, moving) if left is not None]
+        running = sum(job.status == "running" for job in moving)
+        work = f" About {duration(sum(known))} of work left in all." if known else ""
+        st.markdown(f"**{running} running, {len(moving) - running} waiting.**{work}")
+    else:
+        st.markdown("Nothing is running.")
+    # What moves stands first, in the order of its turn; what has ended follows, newest first.
+    moving.sort(key=lambda job: (job.status != "running", job.id))
+    listed = [job for job in (*moving, *(job for job in jobs if job not in moving)) if wanted(job)]
+    if not listed:
+        st.caption("No job fits this choice.")
+        return
+    pages = -(-len(listed) // PER_PAGE)
+    page = st.pagination(pages, key="jobs_page") if pages > 1 else 1
+    for job in listed[(page - 1) * PER_PAGE : page * PER_PAGE]:
+        with st.container(border=True, key=f"job_{job.id}"):
+            draw_job(job)
+
+
+def draw_job(job: Job) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        badge(job)
+        st.markdown(f"**{plain(job.title, 90)}**", width="content")
+        st.caption(
+            f"Job {job.id} · {KINDS.get(job.kind, job.kind)} · {plain(job.device)} · submitted {ago(job.created_at)}",
+            width="content",
+        )
+    progress_bar(job)
+    trouble(job)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        controls(job, "jobs")
+        link(job)
+    details = st.expander("Details and log", icon=":material/article:", key=f"details_{job.id}", on_change="rerun")
+    if details.open:
+        with details:
+            moments = {"Submitted": job.created_at, "Started": job.started_at, "Ended": job.finished_at}
+            st.text("\n".join(f"{what} {clock(moment)}" for what, moment in moments.items() if moment))
+            if job.after:
+                st.text("Begins after job " + ", ".join(map(str, job.after)))
+            st.json(job.spec, expanded=1)
+            st.code(queue.log_tail(job.id, 60) or "The log is empty.", language=None, wrap_lines=True, height=300)
+
+
+def link(job: Job) -> None:
+    """To the page that shows what the job works on."""
+    if job.kind == "train":
+        st.page_link(
+            "pages/train.py",
+            label="Watch on Train",
+            icon=":material/model_training:",
+            query_params={"run": str(job.id)},
+        )
+    elif job.kind == "compare" and job.spec.get("experiment_id"):
+        st.page_link(
+            "pages/compare.py",
+            label="Open on Compare",
+            icon=":material/balance:",
+            query_params={"experiment": str(job.spec["experiment_id"])},
+        )
+    elif job.kind == "index":
+        st.page_link(
+            "pages/data.py",
+            label="Open on Data",
+            icon=":material/database:",
+            query_params={"tab": "Documents"},
+        )
+
+
+live(draw, lambda: queue.jobs(limit=500))

@@ -1,0 +1,85 @@
+"""Tables that pages share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.data.example import Problem
+from core.export import FORMULA_STARTS, safe_csv
+from pages.widgets.words import points, span
+
+
+def shown(value: Any) -> Any:
+    """A cell for `st.dataframe`. Its toolbar exports CSV as it is, so a formula is disarmed by an invisible joint."""
+    return f"\u2060{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def table(rows: Sequence[Mapping[str, Any]], alt: str, **options: Any) -> None:
+    """Rows of plain values as a table without Markdown."""
+    frame = pd.DataFrame([{name: shown(value) for name, value in row.items()} for row in rows])
+    st.dataframe(frame, hide_index=True, alt=alt, **options)
+
+
+def csv_button(rows: Sequence[Mapping[str, Any]], file_name: str, label: str, key: str) -> None:
+    """A download whose cells no spreadsheet runs as formulas."""
+    st.download_button(
+        label, safe_csv(rows), file_name, "text/csv", key=key, icon=":material/download:", on_click="ignore"
+    )
+
+
+def problem_rows(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    return [
+        {
+            "line": problem.line or None,
+            "file": problem.file,
+            "field": problem.field,
+            "what is wrong": problem.message,
+            "what to do": problem.remedy,
+        }
+        for problem in problems
+    ]
+
+
+def score_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per rung: everything the report knows about it, with units in the headings."""
+    return [
+        {
+            "rung": row["rung"],
+            "score, %": round(100 * row["score"], 1),
+            "95% interval": span(row["interval"]),
+            "scored": f"{row['scored']} of {row['of']}",
+            "s per answer": None if row["latency_p50_s"] is None else round(row["latency_p50_s"], 3),
+            "tokens in": row["input_tokens"],
+            "tokens out": row["output_tokens"],
+            "set-up, s": round(row["setup_s"]),
+        }
+        | {f"{name}, %": round(100 * value, 1) for name, value in row.get("other_metrics", {}).items()}
+        for row in report["rungs"]
+    ]
+
+
+def pair_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per pair of rungs, told as the second against the first."""
+    return [
+        {
+            "rung": pair["b"],
+            "against": pair["a"],
+            "difference": points(pair["effect"]),
+            "95% interval": span(pair["interval"], signed=True),
+            "p": _p(pair["p"]),
+            "p adjusted": _p(pair["p_adjusted"]),
+            "outcome": pair["outcome"],
+            "more examples needed": pair.get("more"),
+        }
+        for pair in report["comparisons"]
+    ]
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,99 @@
+"""What people do: bring data that is broken, bring it mended, build, train, stop, and come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import Visitor, serving
+from tests.pages.furnish import jsonl
+
+BROKEN = jsonl(3) + b'\n{not json\n{"messages": []}\n'
+
+
+@pytest.fixture
+def address(tmp_path: Path):
+    with serving(tmp_path / "home") as found:
+        yield found
+
+
+def upload(tab: Visitor, files: list[Path], nth: int = 0) -> None:
+    tab.page.locator('input[type="file"]').nth(nth).set_input_files([str(file) for file in files])
+    tab.page.get_by_text(files[0].name).first.wait_for()
+
+
+def test_broken_file_then_mended_file_then_training_started_and_stopped(address: str, visit, tmp_path: Path) -> None:
+    broken, good = tmp_path / "broken.jsonl", tmp_path / "good.jsonl"
+    broken.write_bytes(BROKEN)
+    good.write_bytes(jsonl(80))
+    tab = visit()
+    tab.open(f"{address}/data")
+    upload(tab, [broken])
+    tab.page.get_by_role("button", name="Check and import").click()
+    tab.page.get_by_text("Nothing was imported").wait_for()
+    with tab.page.expect_download() as download:
+        tab.page.get_by_role("button", name="Download this list (CSV)").click()
+    listed = Path(download.value.path()).read_text(encoding="utf-8-sig")
+    assert [line.split(",")[0] for line in listed.splitlines()] == ["line", "4", "5"]
+    tab.shoot("journey-broken-file")
+
+    tab.open(f"{address}/data")
+    upload(tab, [good])
+    tab.page.get_by_role("button", name="Check and import").click()
+    tab.page.get_by_text("Suggested metric").wait_for()
+    tab.page.get_by_role("button", name="Train on it").click()
+    tab.page.get_by_role("button", name="Start training").click()
+    stop = tab.page.get_by_role("button", name="Stop", exact=True)
+    stop.wait_for()
+    tab.settle()
+    assert "run=1" in tab.page.url
+    tab.page.get_by_role("link", name="Jobs").click()
+    tab.page.get_by_text("1 running").wait_for(timeout=30_000)
+    tab.shoot("journey-running")
+    tab.page.get_by_role("button", name="Stop", exact=True).click()
+    tab.page.get_by_text("Stopping").first.wait_for(timeout=30_000)
+    # Loading a model is not interrupted, so the stop may be honoured only when that is done.
+    tab.page.get_by_role("button", name="Resume").wait_for(timeout=120_000)
+    assert tab.page.get_by_text("Stopped at").count() == 1
+    tab.shoot("journey-stopped")
+    tab.assert_sound()
+
+
+def test_documents_become_an_index_that_answers(address: str, visit, tmp_path: Path) -> None:
+    notes = []
+    for i, text in enumerate(["The ramp opens at six.", "Dogs travel free on deck.", "Refunds take nine days."]):
+        notes.append(tmp_path / f"note-{i}.md")
+        notes[-1].write_text(f"# Note {i}\n\n{text}\n")
+    tab = visit()
+    tab.open(f"{address}/data?tab=Documents")
+    upload(tab, notes)
+    tab.page.get_by_role("button", name="Build the index").click()
+    tab.page.get_by_role("textbox", name="Question").wait_for(timeout=120_000)
+    tab.page.get_by_role("textbox", name="Question").fill("How long does it take to get my money back?")
+    tab.page.get_by_role("button", name="Find passages").click()
+    tab.page.get_by_text("cosine similarity").first.wait_for(timeout=60_000)
+    assert "note-2.md" in tab.page.get_by_text("cosine similarity").first.inner_text()
+    tab.shoot("journey-index")
+    tab.assert_sound()
+
+
+def test_wizard_leads_to_compare_with_its_rungs(full_app: str, visit) -> None:
+    tab = visit()
+    tab.open(f"{full_app}/decide")
+    for answer in (
+        "It helps, but it is not good enough",
+        "They have the wrong form: style, format, labels or our way of deciding",
+        "No, neither",
+        "More than 200",
+    ):
+        tab.page.get_by_text(answer, exact=True).click()
+        tab.settle()
+    tab.page.get_by_role("heading", name="Try lora first").wait_for()
+    tab.shoot("journey-advice")
+    tab.page.get_by_role("button", name="Test this on my data").click()
+    tab.page.get_by_text("Before you start").wait_for()
+    tab.settle()
+    tab.shoot("journey-advice-compare")
+    assert "rungs=base%2Cprompt%2Clora" in tab.page.url
+    tab.assert_sound()

@@ -1,0 +1,66 @@
+"""Pages run in this process through AppTest, each test with a home and caches of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest
+
+from tests.pages.furnish import Furnished, furnish
+from tests.pages.looking import APP, Open
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.pages)
+
+
+@pytest.fixture(autouse=True)
+def fresh_caches() -> Iterator[None]:
+    """Ids begin at 1 again in every test, so nothing cached may survive it."""
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    yield
+
+
+@pytest.fixture(autouse=True)
+def through_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppTest takes a folder called pages for Streamlit's old multipage apps at every run, and would leave out app.py.
+
+    In a real server pages/__init__.py sets that right, once for the whole process; a browser test sees to it.
+    """
+    original = PagesManager.__init__
+
+    def begin(self: PagesManager, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        PagesManager.uses_pages_directory = False
+
+    monkeypatch.setattr(PagesManager, "__init__", begin)
+
+
+@pytest.fixture
+def furnished(home: Path) -> Furnished:
+    return furnish()
+
+
+@pytest.fixture
+def open_page(home: Path) -> Open:
+    """open_page("compare", experiment=1): the page as it is when someone follows a link to it."""
+
+    def opened(name: str, **address: object) -> AppTest:
+        app = AppTest.from_file(str(APP), default_timeout=30).run()
+        if name != "home":
+            app.switch_page(f"pages/{name}.py")
+        for key, value in address.items():
+            app.query_params[key] = str(value)
+        app.run()
+        assert not app.exception
+        return app
+
+    return opened

@@ -1,0 +1,105 @@
+"""The logic behind the drawing."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from io import BytesIO
+
+import pytest
+
+from core.decide.engine import advise, demo_advice, rulebook
+from core.evaluate.rungs import LADDER
+from core.export import safe_csv
+from core.models.package import adapter_zip, client_code, vllm_command
+from core.store.lists import adapters, indexes
+from pages.widgets.charts import smooth, thin
+from pages.widgets.diff import word_diff
+from pages.widgets.errors import plain
+from pages.widgets.ladder import RUNG_COLOURS, ladder_figure, plain_ladder
+from pages.widgets.words import ago, duration, span
+from tests.pages.furnish import Furnished
+
+
+def test_formulas_are_disarmed_in_csv() -> None:
+    out = safe_csv([{"a": "=1+1", "b": -2.5, "c": "@x"}, {"a": "+x", "b": 1, "c": "fine"}]).decode("utf-8-sig")
+    assert out.splitlines() == ["a,b,c", "'=1+1,-2.5,'@x", "'+x,1,fine"]
+
+
+def test_plain_leaves_no_markup_standing() -> None:
+    assert plain("**b** $x$ :red[y] <i>") == r"\*\*b\*\* \$x\$ \:red\[y\] \<i\>"
+    assert "www." not in plain("www.example.com").replace("\\", "")
+
+
+def test_word_diff_marks_what_differs() -> None:
+    assert word_diff("a b c", "a b c") == "a b c"
+    assert (
+        word_diff("queue: MAGPIE", "queue: SPLICE") == r"queue\: :red-background[SPLICE]:green-background[~~MAGPIE~~]"
+    )
+    assert ":red-background[" not in word_diff("", "")
+
+
+def test_thinning_keeps_the_spike() -> None:
+    ys = [0.0] * 10_000
+    ys[4321] = 9.0
+    xs, kept = thin(list(range(10_000)), ys)
+    assert len(xs) <= 800 and max(kept) == 9.0
+
+
+def test_smoothing_zero_changes_nothing_and_nan_passes() -> None:
+    assert smooth([3.0, 1.0], 0.0) == [3.0, 1.0]
+    assert math.isfinite(smooth([1.0, math.nan, 2.0], 0.5)[2])
+
+
+def test_numbers_as_people_say_them() -> None:
+    assert (duration(48), duration(200), duration(7500), duration(None)) == (
+        "48 s",
+        "3 min 20 s",
+        "2 h 5 min",
+        "unknown",
+    )
+    assert span((-0.1, 0.25), signed=True) == "\u221210.0 to +25.0"
+    assert ago(None) == ""
+
+
+def test_the_ladder_has_six_rungs_in_their_colours() -> None:
+    assert list(RUNG_COLOURS.values()) == ["#8A8F98", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00"]
+    assert [trace.line.color for trace in ladder_figure(plain_ladder(), "x").data] == list(RUNG_COLOURS.values())
+
+
+@pytest.mark.parametrize("gap", ["knowledge", "behaviour", "both", "unsure"])
+def test_every_answer_gets_advice_that_can_be_measured(gap: str) -> None:
+    names = {rung.name for rung in LADDER}
+    for prompt in ("untried", "not_enough", "works"):
+        for facts in ("yes", "no"):
+            for examples in ("few", "some", "many"):
+                advice = advise({"prompt": prompt, "gap": gap, "facts": facts, "examples": examples})
+                assert advice.rung in names and set(advice.measure) <= names
+                assert advice.rung in advice.measure and advice.reasons and advice.flip
+
+
+def test_rules_expect_of_the_demo_what_the_demo_says() -> None:
+    assert {key: advice.rung for key, advice in demo_advice().items()} == {
+        "facts": "rag",
+        "tickets": "lora",
+        "cited": "rag+lora",
+    }
+    assert rulebook().questions[0].id == "prompt"
+
+
+def test_adapter_zip_opens_and_keeps_this_machine_private(furnished: Furnished) -> None:
+    adapter = adapters()[0]
+    with zipfile.ZipFile(BytesIO(adapter_zip(adapter))) as archive:
+        assert sorted(archive.namelist()) == [
+            "adapter/README.md",
+            "adapter/adapter_config.json",
+            "adapter/adapter_model.safetensors",
+        ]
+        assert b"/somewhere/private" not in b"".join(archive.read(name) for name in archive.namelist())
+    compile(client_code(adapter.base_model), "client", "exec")
+    assert "--max-lora-rank 16" in vllm_command(adapter.base_model, 16)
+
+
+def test_index_counts(furnished: Furnished) -> None:
+    summary = indexes()[0]
+    assert (summary.documents, summary.chunks, summary.waiting, summary.ready) == (6, 12, 0, True)
