@@ -145,7 +145,7 @@ def _finish(experiment: Experiment, out: Path) -> None:
     assert report is not None  # the comparison ended "done", and stores it before that
     table = Table(title=f"{experiment.name}: {report['metric']} over {report['n']} test examples")
     for heading in ("rung", "score", "95% interval", "scored", "s/answer", "tokens in", "tokens out", "set-up s"):
-        table.add_column(heading, justify="left" if heading == "rung" else "right")
+        table.add_column(heading, justify="left" if heading == "rung" else "right", no_wrap=heading == "rung")
     for row in report["rungs"]:
         low, high = row["interval"]
         latency = row["latency_p50_s"]

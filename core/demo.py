@@ -58,9 +58,6 @@ def start_demo(submit: Submit) -> list[Experiment]:
             for split in ("train", "test")
         )
         dataset = create_dataset(f"Demo: {task.title}", train, test)
-        with session() as db:
-            stored = db.get_one(Dataset, dataset.id)
-            stored.notes = {**stored.notes, "demo": task.key}
         wanted = Climb(
             name=f"Demo: {task.title}",
             dataset_id=dataset.id,
@@ -69,7 +66,11 @@ def start_demo(submit: Submit) -> list[Experiment]:
             metric=task.metric,
             target=task.target,
         )
-        experiments.append(climb(wanted, submit, index_job=index_job))
+        experiment = climb(wanted, submit, index_job=index_job)
+        with session() as db:
+            stored = db.get_one(Dataset, dataset.id)
+            stored.notes = {**stored.notes, "demo": task.key, "demo_experiment": experiment.id}
+        experiments.append(experiment)
     return experiments
 
 
@@ -77,9 +78,8 @@ def demo_experiments() -> dict[str, Experiment]:
     """The newest experiment of each demo task, by the task's key; empty before the demo was started."""
     found: dict[str, Experiment] = {}
     with session(read_only=True) as db:
-        query = select(Experiment, Dataset).join(Dataset, Dataset.id == Experiment.dataset_id).order_by(Experiment.id)
-        for experiment, dataset in db.execute(query):
-            key = dataset.notes.get("demo")
-            if key is not None and experiment.name.startswith("Demo: "):
-                found[key] = experiment
+        for dataset in db.scalars(select(Dataset).order_by(Dataset.id)):
+            experiment = db.get(Experiment, dataset.notes.get("demo_experiment", 0))
+            if experiment is not None:
+                found[dataset.notes["demo"]] = experiment
     return found

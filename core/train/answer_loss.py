@@ -1,4 +1,4 @@
-"""TRL's trainer, with the loss of answers computed only where there are answers.
+"""TRL's trainer, with the loss of answers computed only where there are answers, in an order that resumes exactly.
 
 Imported by the function that trains, since TRL takes seconds to load.
 """
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
+from core.train.order import SeededLengthGroups
 from core.train.tokens import IGNORED
 
 
@@ -27,6 +28,11 @@ class AnswerLossTrainer(SFTTrainer):
         """Tokens trained on since the last call, padding not counted."""
         taken, self._tokens = self._tokens, 0
         return taken
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SeededLengthGroups:
+        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return SeededLengthGroups(lengths, step, self.args.seed)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

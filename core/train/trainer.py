@@ -116,8 +116,6 @@ def _trainer(
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=max(1, round(0.03 * total)),
-        # Batches of like length waste little on padding; the order stays random between batches.
-        train_sampling_strategy="group_by_length",
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         gradient_checkpointing=on_gpu,
@@ -172,6 +170,8 @@ def _recording(recorder: Recorder, trainer: AnswerLossTrainer) -> Any:
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.step_seconds = time.perf_counter() - self.step_started
             recorder.progress(state.global_step, state.max_steps, "Training")
+            if state.global_step == state.max_steps and args.eval_strategy != "no":
+                control.should_evaluate = True  # the loss of the adapter itself, whatever eval_steps divides
             if recorder.stop_requested():
                 control.should_save = True
                 control.should_training_stop = True

@@ -53,11 +53,9 @@ def new_comparison() -> None:
         st.caption(plain(f"{metric_named(metric).explanation} Suggested: {metric_named(suggested).title}. {why}"))
         with st.expander("More settings", icon=":material/tune:"):
             target, delta, plan = _more(rungs)
-        # The demo on Home finds its own comparisons by their names; another one on its data is not one of them.
-        usual = dataset.name.removeprefix("Demo: ")
-        name = st.text_input("Name", placeholder=usual, max_chars=120, key="compare_name")
+        name = st.text_input("Name", placeholder=dataset.name, max_chars=120, key="compare_name")
     wanted = Climb(
-        name=name or usual,
+        name=name or dataset.name,
         dataset_id=dataset.id,
         rungs=tuple(rungs),
         index_id=index_id,

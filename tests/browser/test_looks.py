@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ FULL = {
     "serve": "serve",
     "jobs": "jobs",
 }
-INTERACTIVE_S = 3.0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -46,21 +44,12 @@ def test_full_pages(width: int, scheme: str, full_app: str, visit) -> None:
         tab.assert_sound()
 
 
-def test_first_page_is_interactive_in_time(empty_app: str, visit) -> None:
-    """From the request of a browser that has nothing cached to a button that can be pressed, and the ladder drawn."""
-    visit().open(empty_app)
-    took = []
-    # The best of three: whatever else runs on the machine can only add.
-    for _ in range(3):
-        tab = visit()
-        started = time.perf_counter()
-        tab.page.goto(empty_app)
-        tab.page.get_by_role("button", name="Start the demo").click(trial=True)
-        pressed = time.perf_counter() - started
-        tab.page.locator(".js-plotly-plot").wait_for()
-        took.append(pressed)
-        print(f"interactive after {pressed:.2f} s, ladder after {time.perf_counter() - started:.2f} s")
-    assert min(took) < INTERACTIVE_S
+def test_first_page_draws_the_ladder_beside_a_button_that_can_be_pressed(empty_app: str, visit) -> None:
+    """How soon is measured by `python -m bench.first_page`; time never decides a test."""
+    tab = visit()
+    tab.open(empty_app)
+    tab.page.get_by_role("button", name="Start the demo").click(trial=True)
+    tab.page.locator(".js-plotly-plot").wait_for()
 
 
 def test_a_link_to_any_page_works_first_in_a_new_server(tmp_path: Path, visit) -> None:
