@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 # No markup: names and messages may hold brackets, which are texts like any other.
 console = Console(highlight=False, markup=False, soft_wrap=True)
+if not console.is_terminal:
+    console.width = 120  # a file or a pipe has no width of its own, and the table needs this much
 # Where nothing can be redrawn (a file, a pipe), a line now and then is all the progress one wants.
 LINE_EVERY_S = 10.0
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +69,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    _quieten()
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # The reader marks the model as quantised although it holds plain floats by now; such a model refuses to be saved.
     model.hf_quantizer = None
@@ -115,6 +118,7 @@ def load_model(model_id: str, *, four_bit: bool = False) -> LoadedModel:
         if four_bit
         else None
     )
+    _quieten()
     tokenizer = load_tokenizer(model_id)
     with _explained(model_id):
         model = AutoModelForCausalLM.from_pretrained(
@@ -128,6 +132,15 @@ def load_model(model_id: str, *, four_bit: bool = False) -> LoadedModel:
     model.eval()
     context = getattr(model.config, "max_position_embeddings", None) or 2048
     return LoadedModel(model_id, model, tokenizer, device, context)
+
+
+def _quieten() -> None:
+    """Keep the libraries' own progress bars and notices to developers out of logs and terminals; ours tell enough."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|peft)\.")
 
 
 class _explained:
