@@ -165,9 +165,6 @@ def _finish(experiment: Experiment, out: Path) -> None:
     verdict = report["verdict"]
     console.print(f"Verdict: {verdict['rung'] or 'none'} ({verdict['outcome']})", style="bold")
     console.print(verdict["reason"])
-    warning = small_test_warning(report["n"])
-    if warning:
-        console.print(f"Note: {warning}")
     for path in write_report(experiment.id, out):
         console.print(f"Written: {path}")
 
@@ -175,6 +172,9 @@ def _finish(experiment: Experiment, out: Path) -> None:
 def _say_warnings(notes: dict[str, Any]) -> None:
     for warning in notes["warnings"][:10]:
         console.print(f"Warning: {warning['file']}, line {warning['line']}: {warning['message']} {warning['remedy']}")
+    few = small_test_warning(notes["counts"]["test"])
+    if few:
+        console.print(f"Note: {few}")
 
 
 def _prepare(out: Path) -> None:

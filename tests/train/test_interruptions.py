@@ -110,7 +110,7 @@ def test_killed_training_resumes_to_the_same_adapter(bundled: Path) -> None:
 
 
 def test_training_goes_on_when_the_app_is_killed_and_stops_when_asked(tiny_model: Path) -> None:
-    work = spec(tiny_model, epochs=125, evaluations=1)
+    work = spec(tiny_model, batch_size=2, epochs=84, evaluations=1)
     code = f"from core.jobs import queue; print(queue.submit('train', {work})); import time; time.sleep(600)"
     app = subprocess.Popen([sys.executable, "-u", "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     assert app.stdout is not None
@@ -123,14 +123,14 @@ def test_training_goes_on_when_the_app_is_killed_and_stops_when_asked(tiny_model
     stopped = wait(job_id, ended)
     assert (stopped.status, stopped.error) == ("stopped", "")
     checkpoint = newest_checkpoint(queue.folder(job_id))
-    assert checkpoint is not None and 0 < step_of(checkpoint) == stopped.done < 500
+    assert checkpoint is not None and 0 < step_of(checkpoint) == stopped.done < 504
     assert recorded_steps(job_id) == list(range(1, step_of(checkpoint) + 1))
     assert lists.adapters() == []
 
     queue.resume(job_id)
     job = wait(job_id, ended)
-    assert (job.status, job.error, job.done) == ("done", "", 500)
-    assert recorded_steps(job_id) == list(range(1, 501))
+    assert (job.status, job.error, job.done) == ("done", "", 504)
+    assert recorded_steps(job_id) == list(range(1, 505))
     assert job.result["adapter_id"] == lists.adapters()[0].id
 
 
