@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import delete, func, insert, select
 
-from core.data.chat_jsonl import read_chat_jsonl
+from core.data.chat_jsonl import prompt_key, read_chat_jsonl
 from core.data.example import Example, Problem
 from core.data.splits import TEST_SHARE, VALIDATION_SHARE, hold_out
 from core.errors import UserError
@@ -21,6 +21,8 @@ from core.store.tables import Example as ExampleRow
 SPLITS = ("train", "validation", "test")
 # Below this a test can only see differences that nobody needs a test to see.
 MIN_TEST_EXAMPLES = 20
+# Below this every example is needed for learning; a validation loss over one or two would only be noise.
+MIN_TO_VALIDATE = 20
 
 
 class ImportRefused(UserError):
@@ -65,7 +67,7 @@ def create_dataset(name: str, train: File, test: File | None = None, *, seed: in
     else:
         learn, tested = list(results[0].examples), list(results[1].examples)
         _refuse_leak(train.name, learn, test.name, tested)
-    kept, held = hold_out(learn, VALIDATION_SHARE, seed)
+    kept, held = hold_out(learn, VALIDATION_SHARE if len(learn) >= MIN_TO_VALIDATE else 0, seed)
     splits = {"train": [learn[i] for i in kept], "validation": [learn[i] for i in held], "test": tested}
     notes = {
         "warnings": [asdict(problem) for problem in problems][:200],
@@ -152,7 +154,7 @@ def _refuse_leak(train_name: str, train: Sequence[Example], test_name: str, test
             0,
             "group",
             "leak",
-            f'Example {number} belongs to the group "{example.group[:60]}", which {train_name} trains on.',
+            f"Example {number} {_shared(example)}, which {train_name} trains on.",
             "Move the whole group to one file: a test that was trained on proves nothing.",
         )
         for number, example in enumerate(test, start=1)
@@ -160,6 +162,12 @@ def _refuse_leak(train_name: str, train: Sequence[Example], test_name: str, test
     ]
     if problems:
         raise ImportRefused(problems)
+
+
+def _shared(example: Example) -> str:
+    if example.group == prompt_key(example.messages):
+        return f'asks "{example.messages[-1]["content"][:60]}"'
+    return f'belongs to the group "{example.group[:60]}"'
 
 
 def _columns(example: Example) -> dict[str, object]:
