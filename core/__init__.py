@@ -2,7 +2,8 @@
 
 import os
 
-# While they wait for each other, torch's threads spin by default. Beside one other busy process on a small machine
-# that made training 30 times slower, since a spinning thread holds the core that the awaited one needs. Has to be set
-# before torch is loaded, in every process that may load it.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# While they wait for each other, torch's threads spin, by default for milliseconds. Beside one other busy process on a
+# small machine that stops training almost entirely, since a spinning thread holds the core that the awaited one needs.
+# A short spin and then sleep costs nothing on an idle machine (`python -m bench.busy`). It has to be set before torch
+# is loaded, in every process that may load it.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
