@@ -21,8 +21,8 @@ from core.store.tables import Example as ExampleRow
 SPLITS = ("train", "validation", "test")
 # Below this a test can only see differences that nobody needs a test to see.
 MIN_TEST_EXAMPLES = 20
-# Below this every example is needed for learning; a validation loss over one or two would only be noise.
-MIN_TO_VALIDATE = 20
+# Holding one back for validation must leave the ten examples that training needs at least.
+MIN_TO_VALIDATE = 11
 
 
 class ImportRefused(UserError):

@@ -73,6 +73,15 @@ def test_given_test_file_is_kept_whole_and_validation_comes_from_training() -> N
     assert dataset.source == "train.jsonl, test.jsonl"
 
 
+@pytest.mark.parametrize(("given", "validation"), [(10, 0), (11, 1), (40, 4)])
+def test_validation_never_takes_what_training_needs_at_least(given: int, validation: int) -> None:
+    assert sorting_dataset(train=given).notes["counts"] == {
+        "train": given - validation,
+        "validation": validation,
+        "test": 3,
+    }
+
+
 def test_group_in_training_and_test_file_is_refused() -> None:
     train = [chat("a", "1", group="leaky"), chat("b", "2", group="dry")]
     with pytest.raises(ImportRefused, match=r'test\.jsonl.*"leaky".*train\.jsonl.*proves nothing'):
