@@ -80,7 +80,7 @@ def build_report(experiment_id: int) -> dict[str, Any]:
         experiment.target,
         experiment.delta,
         intervals=ranges,
-        metric=chosen.title,
+        metric=f"({chosen.phrase})",
     )
     setup = _setup_seconds(experiment)
     rows = []

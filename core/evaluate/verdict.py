@@ -248,7 +248,11 @@ def _span(seen: _Evidence, rung: str, interval: Interval) -> str:
 
 
 def _examples(more: int) -> str:
-    return f"More than {MORE_CAP:,} further examples" if more >= MORE_CAP else f"About {more:,} more examples"
+    return (
+        f"More than {MORE_CAP:,} further examples"
+        if more >= MORE_CAP
+        else f"About {more:,} more example{'' if more == 1 else 's'}"
+    )
 
 
 def _tests(n: int) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from core.data.example import Problem
+from core.evaluate.metrics import metric_named
 from core.export import FORMULA_STARTS, safe_csv
 from pages.widgets.words import points, span
 
@@ -57,7 +58,7 @@ def score_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             "tokens out": row["output_tokens"],
             "set-up, s": round(row["setup_s"]),
         }
-        | {f"{name}, %": round(100 * value, 1) for name, value in row.get("other_metrics", {}).items()}
+        | {f"{metric_named(name).phrase}, %": round(100 * value, 1) for name, value in row["other_metrics"].items()}
         for row in report["rungs"]
     ]
 

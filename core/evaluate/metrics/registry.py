@@ -20,6 +20,11 @@ class Metric:
     score: Score
 
     @property
+    def phrase(self) -> str:
+        """The title as it stands inside a sentence: "exact match", but "JSON keys matched"."""
+        return self.title if self.title[:2].isupper() else self.title[0].lower() + self.title[1:]
+
+    @property
     def explanation(self) -> str:
         """The first sentence of the function's docstring, for tooltips."""
         return (self.score.__doc__ or "").strip().split("\n")[0]
