@@ -4,7 +4,7 @@
 
 Variants take turns, each in a process of its own, so that a machine that slows down slows all of them. Tokens are
 those of the examples, padding not counted; time runs from the first step's beginning to the last one's end.
-"watched" means that another process reads the new rows and draws the charts every second, as the Train page does.
+"watched" means that another process reads the new rows and draws the charts every two seconds, as the Train page does.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from plotly.graph_objects import Figure, Scattergl
 from core.jobs import queue
 rows, last = [], 0
 while True:
-    time.sleep(1)
+    time.sleep(2)
     for job in queue.jobs("train", 1):
         queue.dispatch()
         new = queue.metrics(job.id, last)
@@ -176,7 +176,7 @@ def _ours(recipe: Recipe, examples: list[Example], folder: Path) -> dict[str, fl
 
 
 def _watched(recipe: Recipe, dataset_id: int) -> dict[str, float]:
-    """A real job that writes to its records, beside a process that reads and draws them every second."""
+    """A real job that writes to its records, beside a process that reads and draws them."""
     clock = Clock()
     watcher = subprocess.Popen([sys.executable, "-c", WATCH])
     try:
