@@ -83,7 +83,7 @@ def test_what_cannot_work_is_refused_before_anything_is_submitted(more: dict[str
 
 def test_too_few_training_examples_stop_only_the_rungs_that_learn() -> None:
     dataset = dataset_of(8)
-    with pytest.raises(UserError, match=r"7 training examples are too few.*at least 10"):
+    with pytest.raises(UserError, match=r"8 training examples are too few.*at least 10"):
         climb(Climb("x", dataset.id, ("base", "lora")), submit)
     assert queue.jobs() == []
     climb(Climb("x", dataset.id, ("base", "prompt")), submit)

@@ -46,7 +46,7 @@ def test_good_file_is_imported_with_its_splits(open_page: Open) -> None:
 
 
 def test_too_little_data_is_said(open_page: Open) -> None:
-    app = upload(open_page, jsonl(12))
+    app = upload(open_page, jsonl(11))
     assert "Few to test" in texts(app)
     assert "Too few to train" in texts(app)
 
