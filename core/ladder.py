@@ -18,17 +18,11 @@ from core.evaluate.experiment import Plan, check_measurable, create_experiment
 from core.evaluate.rungs import LADDER, rungs_named
 from core.evaluate.statistics import DELTA
 from core.evaluate.suggest import suggest_metric
+from core.forecast import comparison_seconds, index_seconds, training_seconds
 from core.models.catalogue import BUNDLED_MODEL
 from core.store.database import session
-from core.store.tables import Document, Experiment, Job
+from core.store.tables import Document, Experiment
 from core.train.recipe import MIN_EXAMPLES, Recipe
-
-# Seconds before anything has been measured on this machine: two laptop cores and the bundled model. They only feed
-# the time left of jobs that have not begun; a running job tells from its own speed.
-SECONDS_PER_STEP = 2.5
-SECONDS_PER_ANSWER = {"base": 0.4, "prompt": 0.3, "rag": 0.8, "lora": 0.2, "rag+lora": 0.7}
-SECONDS_PER_DOCUMENT = 0.1
-SECONDS_TO_START = 15.0
 
 # How a stage becomes a job: (kind, spec, title, after, expected seconds) -> job id.
 Submit = Callable[[str, dict[str, Any], str, Sequence[int], float], int]
@@ -110,22 +104,19 @@ def submit_index(index_id: int, name: str, submit: Submit) -> int:
     """Queue the filling of an index."""
     with session(read_only=True) as db:
         count = db.scalar(select(func.count()).where(Document.index_id == index_id)) or 0
-    expected = SECONDS_TO_START + SECONDS_PER_DOCUMENT * count
-    return submit("index", {"index_id": index_id}, f"Index: {name}", (), expected)
+    return submit("index", {"index_id": index_id}, f"Index: {name}", (), index_seconds(count))
 
 
 def submit_training(dataset_id: int, recipe: Recipe, name: str, submit: Submit) -> int:
     """Queue a training run."""
-    steps = recipe.steps(len(examples_of(dataset_id, "train")))
-    expected = SECONDS_TO_START + steps * _seconds_per_step()
     spec = {"dataset_id": dataset_id, "recipe": recipe.model_dump(), "name": name}
-    return submit("train", spec, f"Train: {name}", (), expected)
+    return submit("train", spec, f"Train: {name}", (), training_seconds(dataset_id, recipe))
 
 
 def submit_comparison(experiment: Experiment, submit: Submit, after: Sequence[int] = ()) -> int:
     """Queue the measuring of an experiment."""
     n = len(examples_of(experiment.dataset_id, "test"))
-    expected = SECONDS_TO_START + n * sum(SECONDS_PER_ANSWER[rung] for rung in experiment.spec["rungs"])
+    expected = comparison_seconds(n, experiment.spec["rungs"])
     job_id = submit("compare", {"experiment_id": experiment.id}, f"Compare: {experiment.name}", after, expected)
     with session() as db:
         db.get_one(Experiment, experiment.id).job_id = job_id
@@ -141,13 +132,3 @@ def _waiting_documents(index_id: int) -> int:
     with session(read_only=True) as db:
         query = select(func.count()).where(Document.index_id == index_id, Document.chunk_count == 0)
         return db.scalar(query) or 0
-
-
-def _seconds_per_step() -> float:
-    """What a step took in the last training on this machine, or a guess when there was none."""
-    query = select(Job).where(Job.kind == "train", Job.status == "done").order_by(Job.id.desc()).limit(1)
-    with session(read_only=True) as db:
-        last = db.scalar(query)
-    if last is None or not last.result.get("steps"):
-        return SECONDS_PER_STEP
-    return float(last.result["seconds"] / last.result["steps"])

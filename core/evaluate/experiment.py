@@ -18,7 +18,7 @@ from core.documents.index import Hit, search
 from core.errors import UserError
 from core.evaluate.metrics import metric_named
 from core.evaluate.rungs import LADDER, Rung, rungs_named
-from core.evaluate.statistics import DELTA
+from core.evaluate.statistics import DELTA, detectable_effect
 from core.models.catalogue import BUNDLED_MODEL
 from core.models.generation import Completion, Generator, Sampling
 from core.models.open import is_remote
@@ -152,8 +152,6 @@ def small_test_warning(n: int) -> str | None:
     """What to say when the test set is too small to tell much; None when it is not."""
     if n >= MIN_TEST_EXAMPLES:
         return None
-    from core.evaluate.statistics import detectable_effect
-
     seen = detectable_effect(n, "binary")
     shown = f"only a difference of about {seen:.0%} or more" if math.isfinite(seen) else "no difference, however large,"
     return f"{n} test examples are few: {shown} would be noticed. Collect at least {MIN_TEST_EXAMPLES}."
@@ -180,7 +178,7 @@ def run_experiment(
     plan = Plan.model_validate(experiment.spec)
     test = examples_of(experiment.dataset_id, "test")
     train = [example for _, example in examples_of(experiment.dataset_id, "train")]
-    sampling = Sampling(plan.max_new_tokens or _answer_budget(generator, train), plan.temperature, experiment.seed)
+    sampling = Sampling(plan.max_new_tokens or _answer_budget(train), plan.temperature, experiment.seed)
     progress(0, 0, "Looking up passages")
     asked = {rung: _questions(rung, experiment, plan, train, test) for rung in rungs_named(plan.rungs)}
     total = sum(question.effort for questions in asked.values() for question in questions)
@@ -238,7 +236,7 @@ def _asked(example: Example) -> str:
     return next(turn["content"] for turn in reversed(example.messages) if turn["role"] == "user")
 
 
-def _answer_budget(generator: Generator, train: Sequence[Example]) -> int:
+def _answer_budget(train: Sequence[Example]) -> int:
     """Tokens an answer may take: half as much again as the longest expected one, so that none is cut short.
 
     References are counted in characters, three to a token: fewer than any common tokenizer needs for text.
