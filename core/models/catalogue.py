@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from core.errors import UserError
+from core.models.estimate import Shape
 
 BUNDLED_MODEL = "bundled/SmolLM2-135M-Instruct"
 BUNDLED_EMBEDDER = "bundled/all-MiniLM-L6-v2"
@@ -18,7 +19,10 @@ CATALOGUE_FILE = Path(__file__).resolve().parents[2] / "assets" / "models.yaml"
 
 
 class CatalogueEntry(BaseModel):
-    """One well-known model. `parameters` in billions, `context` in tokens, `size_gb` of weights at bf16."""
+    """One well-known model. `parameters` in billions, `context` in tokens, `size_gb` of weights at bf16.
+
+    `shape`, for generation models, is the published config: what memory and speed are estimated from.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,6 +33,7 @@ class CatalogueEntry(BaseModel):
     context: int
     size_gb: float
     gated: bool
+    shape: Shape | None = None
 
 
 @cache

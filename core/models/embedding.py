@@ -13,6 +13,9 @@ from core.models.loading import compute_device
 if TYPE_CHECKING:
     import numpy as np
 
+# Texts read at once for their tokens' states, which take 1.5 KB a token and layer.
+TOKEN_BATCH = 32
+
 
 class Embedder:
     """An encoder whose vectors have length 1, so that the dot product is the cosine similarity."""
@@ -37,6 +40,34 @@ class Embedder:
             list(texts), normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
         )
         return vectors
+
+    def token_states(self, texts: Sequence[str], layer: int) -> list[tuple[np.ndarray, list[tuple[int, int]]]]:
+        """What the encoder makes of each token after `layer` layers, and the token's place in the text.
+
+        Per text: float32 of shape (tokens, dimensions) and (start, end) characters, without the special tokens.
+        """
+        import torch
+
+        states = []
+        with torch.inference_mode():
+            for start in range(0, len(texts), TOKEN_BATCH):
+                batch = self.tokenizer(
+                    list(texts[start : start + TOKEN_BATCH]),
+                    padding=True,
+                    truncation=True,
+                    max_length=self.max_tokens,
+                    return_offsets_mapping=True,
+                    return_special_tokens_mask=True,
+                    return_tensors="pt",
+                )
+                places, special = batch.pop("offset_mapping"), batch.pop("special_tokens_mask")
+                model = self._encoder[0].model
+                hidden = model(**batch.to(model.device), output_hidden_states=True).hidden_states[layer]
+                for row in range(len(hidden)):
+                    kept = special[row] == 0
+                    spans = [(int(a), int(b)) for a, b in places[row][kept]]
+                    states.append((hidden[row][kept].float().cpu().numpy(), spans))
+        return states
 
 
 @lru_cache(maxsize=2)

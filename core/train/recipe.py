@@ -26,7 +26,7 @@ class Recipe(BaseModel):
     method: Literal["lora", "qlora"] = Field(
         "lora",
         description="lora trains beside the weights as they are; qlora holds them in four bits (NF4): a third of the "
-        "memory, about half the speed.",
+        "memory, and slower (half the speed on a CPU).",
     )
     rank: int = Field(16, ge=1, le=512, description="Capacity of the adapter: more learns more, and forgets more.")
     alpha: int = Field(32, ge=1, le=1024, description="Strength of the adapter; twice the rank is usual.")
