@@ -9,8 +9,11 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 
 from core.data.dataset import File, create_dataset
+from core.decide.answers import read_answers
+from core.decide.engine import rung_of
 from core.documents.index import create_index
 from core.documents.reading import read_folder
+from core.evaluate.experiment import Plan
 from core.evaluate.rungs import LADDER
 from core.ladder import Climb, Submit, climb, submit_index
 from core.store.database import session
@@ -20,7 +23,10 @@ FOLDER = Path(__file__).resolve().parents[1] / "assets" / "demo"
 
 
 class DemoTask(BaseModel):
-    """One question a product manager would ask, and what the rule of thumb expects before anything is measured."""
+    """One question a product manager would ask, and what the rule of thumb expects before anything is measured.
+
+    `answers` are what a reader of the task would tell the wizard.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,6 +36,12 @@ class DemoTask(BaseModel):
     expectation: str
     metric: str
     target: float | None
+    answers: dict[str, bool | float | str]
+
+    @property
+    def advised(self) -> str:
+        """The rung that the wizard advises from these answers."""
+        return rung_of(read_answers(self.answers))
 
 
 class Demo(BaseModel):
@@ -65,6 +77,7 @@ def start_demo(submit: Submit) -> list[Experiment]:
             index_id=index.id,
             metric=task.metric,
             target=task.target,
+            plan=Plan(answers=task.answers),
         )
         experiment = climb(wanted, submit, index_job=index_job)
         with session() as db:

@@ -1,94 +1,278 @@
-"""Answers in, advice out: the first rule that holds names the rung."""
+"""Answers in, advice out: a walk through the tree of the rules, why it went that way, and what would turn it.
+
+The engine knows no question and no rung by name; assets/decide does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime as dt
+import itertools
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict
+from core.decide.answers import Answer, settled
+from core.decide.conditions import depends_on, holds
+from core.decide.rulebook import TODAY, Branch, Question, Rulebook, Said, rulebook
 
-from core.errors import UserError
-
-QUESTIONS_FILE = Path(__file__).parent / "questions.yaml"
-When = dict[str, list[str]]
+# Ways to answer the open questions that are looked at for the confidence: all of them up to this many, then a sample.
+COMPLETIONS = 300
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+@dataclass(frozen=True)
+class Step:
+    """One test of the tree and the branch taken; `assumed` when an open question could still turn it."""
+
+    test: str
+    holds: bool
+    assumed: bool
+
+    @property
+    def branch(self) -> Branch:
+        test = rulebook().rules.tree[self.test]
+        return test.then if self.holds else test.otherwise
 
 
-class Question(_Strict):
-    """One question; `answers` maps the name of an answer to its text."""
+@dataclass(frozen=True)
+class Reason:
+    """A rule that fired, and what it says. `trade_off` defends a rung that is less flexible than its neighbour."""
 
-    id: str
+    rule: str
     text: str
-    help: str
-    answers: dict[str, str]
+    trade_off: str = ""
+    assumed: bool = False
 
 
-class Rule(_Strict):
-    """Advises `rung` when every named question has one of the listed answers; `next` are rungs to measure with it."""
+@dataclass(frozen=True)
+class Flip:
+    """A single changed answer that leads to another rung. `text` says it; a number is the nearest one that does."""
 
-    when: When
+    key: str
+    value: Answer
     rung: str
-    reason: str
-    next: list[str]
-
-
-class Remark(_Strict):
-    when: When
     text: str
-
-
-class Rulebook(_Strict):
-    """questions.yaml."""
-
-    questions: list[Question]
-    rules: list[Rule]
-    remarks: list[Remark]
-    flips: dict[str, str]
-    demo: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
 class Advice:
-    """The rung to try, why, what would change that, and the rungs worth measuring beside it."""
+    """The rung to try first and everything that follows from the same answers."""
 
     rung: str
-    reasons: tuple[str, ...]
-    flip: str
-    measure: tuple[str, ...]
+    path: tuple[Step, ...]
+    reasons: tuple[Reason, ...]
+    conflicts: tuple[Reason, ...]
+    flips: tuple[Flip, ...]
+    next: tuple[str, ...]
+    confidence: float
+
+    @property
+    def confidence_word(self) -> str:
+        """high, medium or low."""
+        book = rulebook()
+        if self.confidence >= _share("confidence_high", book):
+            return "high"
+        return "medium" if self.confidence >= _share("confidence_low", book) else "low"
 
 
-@cache
-def rulebook() -> Rulebook:
-    return Rulebook.model_validate(yaml.safe_load(QUESTIONS_FILE.read_text(encoding="utf-8")))
-
-
-def advise(answers: Mapping[str, str]) -> Advice:
-    """Advice for one answer to each question. Raises UserError naming a question that is not answered."""
+def advise(answers: Mapping[str, Answer], *, today: dt.date | None = None, trust: float = 1.0) -> Advice:
+    """Advice for some answers; every question may be open. `trust` (0 to 1) is how sure the answers themselves are."""
     book = rulebook()
-    for question in book.questions:
-        if answers.get(question.id) not in question.answers:
-            raise UserError(f'"{question.text}" is not answered.', "Choose one of its answers.")
-    rule = next(rule for rule in book.rules if _holds(rule.when, answers))
-    remarks = [remark.text for remark in book.remarks if _holds(remark.when, answers)]
-    # The bare model and the prompt are what any advice has to beat.
-    measure = (
-        "base",
-        "prompt",
-        *(name for name in (*rule.next, rule.rung) if name not in ("base", "prompt")),
+    given = {**settled(answers), TODAY: today or dt.date.today()}
+    path = tuple(_walk(given, book))
+    rung = path[-1].branch.to
+    closed = _closed(given, book)
+    reasons = [Reason(step.test, step.branch.because, step.branch.less_flexible, step.assumed) for step in path]
+    reasons += [Reason(name, said.text) for name, said in book.rules.remarks.items() if _said(said.when, closed, book)]
+    conflicts = tuple(
+        Reason(name, said.text) for name, said in book.rules.conflicts.items() if _said(said.when, closed, book)
     )
-    return Advice(rule.rung, (rule.reason, *remarks), book.flips[rule.rung], measure)
+    following = next((n.rungs for n in book.texts.rungs[rung].next if _said(n.when, closed, book)), [])
+    return Advice(
+        rung=rung,
+        path=path,
+        reasons=tuple(reasons),
+        conflicts=conflicts,
+        flips=tuple(_flips(given, rung, book)),
+        next=tuple(other for other in following if _said(book.texts.rungs[other].possible, closed, book)),
+        confidence=_confidence(given, rung, len(conflicts), book) * trust,
+    )
 
 
-def demo_advice() -> dict[str, Advice]:
-    """What the rules advise for each task of the demo project, by the task's key."""
-    return {key: advise(answers) for key, answers in rulebook().demo.items()}
+def rung_of(answers: Mapping[str, Answer], today: dt.date | None = None) -> str:
+    """The rung alone, for callers who ask many times."""
+    book = rulebook()
+    return _rung({**settled(answers), TODAY: today or dt.date.today()}, book)
 
 
-def _holds(when: When, answers: Mapping[str, str]) -> bool:
-    return all(answers[question] in accepted for question, accepted in when.items())
+def open_questions(answers: Mapping[str, Answer], today: dt.date | None = None) -> list[Question]:
+    """The questions still worth asking: those that can change the rung, or whose `ask` holds, in the file's order.
+
+    A question answered with "not sure" is not put again.
+    """
+    book = rulebook()
+    given = {**settled(answers), TODAY: today or dt.date.today()}
+    worth = _relevant(given, book)
+    closed = _closed(given, book)
+    return [
+        question
+        for question in book.questions
+        if question.id not in answers and (question.id in worth or (question.ask and _said(question.ask, closed, book)))
+    ]
+
+
+def texts_for(
+    rung: str, part: str, answers: Mapping[str, Answer], today: dt.date | None = None
+) -> list[tuple[str, str]]:
+    """What is said about a rung's `part` (risks, data, steps) given the answers, as (title, text)."""
+    book = rulebook()
+    closed = _closed({**settled(answers), TODAY: today or dt.date.today()}, book)
+    words = {"examples_needed": f"{examples_needed(answers):,}"}
+    said: list[Said] = getattr(book.texts.rungs[rung], part)
+    # What depends on an open question is said: it may well apply.
+    return [
+        (one.title, one.text.format(**words))
+        for one in said
+        if holds(one.when, closed, book, settled=True) is not False
+    ]
+
+
+def examples_needed(answers: Mapping[str, Answer]) -> int:
+    """How many training examples the wanted kind of form usually takes."""
+    needed = rulebook().texts.examples_needed
+    return needed.get(str(answers.get("behavior_kind")), needed["unknown"])
+
+
+def _walk(given: Mapping[str, Any], book: Rulebook) -> Iterator[Step]:
+    closed = _closed(given, book)
+    name = book.rules.root
+    while name in book.rules.tree:
+        test = book.rules.tree[name]
+        outcome = _said(test.when, closed, book)
+        yield Step(name, outcome, assumed=holds(test.when, given, book) is None)
+        name = (test.then if outcome else test.otherwise).to
+
+
+def _rung(given: Mapping[str, Any], book: Rulebook) -> str:
+    closed = _closed(given, book)
+    name = book.rules.root
+    while name in book.rules.tree:
+        test = book.rules.tree[name]
+        name = (test.then if _said(test.when, closed, book) else test.otherwise).to
+    return name
+
+
+def _closed(given: Mapping[str, Any], book: Rulebook) -> dict[str, Any]:
+    return {**book.presumed(), **given}
+
+
+def _said(condition: dict[str, Any], closed: Mapping[str, Any], book: Rulebook) -> bool:
+    return holds(condition, closed, book, settled=True) is True
+
+
+def _relevant(given: Mapping[str, Any], book: Rulebook) -> set[str]:
+    """Open questions that can turn a test which can still be reached."""
+    found: set[str] = set()
+    reached = [book.rules.root]
+    while reached:
+        name = reached.pop()
+        if name not in book.rules.tree:
+            continue
+        test = book.rules.tree[name]
+        outcome = holds(test.when, given, book)
+        if outcome is None:
+            found |= set(depends_on(test.when, given, book))
+        if outcome is not False:
+            reached.append(test.then.to)
+        if outcome is not True:
+            reached.append(test.otherwise.to)
+    return found
+
+
+def _flips(given: Mapping[str, Any], rung: str, book: Rulebook) -> Iterator[Flip]:
+    for question in book.questions:
+        current = given.get(question.id)
+        seen: set[str] = set()
+        for value, words in _alternatives(question, given, book):
+            if value == current:
+                continue
+            other = _rung({**given, question.id: value}, book)
+            if other != rung and other not in seen:
+                seen.add(other)
+                yield Flip(question.id, value, other, f"{question.short}: {words}")
+
+
+def _alternatives(question: Question, given: Mapping[str, Any], book: Rulebook) -> Iterable[tuple[Answer, str]]:
+    """Other answers with their words; of a number, one value of each stretch between thresholds, the nearest first."""
+    if question.kind == "choice":
+        return list(question.options.items())
+    if question.kind == "yes_no":
+        return [(True, "yes"), (False, "no")]
+    points = [_whole(point) for point in _breakpoints(question.id, given, book)]
+    points = sorted({point for point in points if 0 < point <= question.most})
+    if not points:
+        return []
+    stretches: list[tuple[float, str]] = [(_just_below(points[0]), f"below {points[0]:,.10g} {question.unit}")]
+    for low, high in itertools.pairwise(points):
+        stretches.append((low, f"{low:,.10g} up to {high:,.10g} {question.unit}"))
+    stretches.append((points[-1], f"{points[-1]:,.10g} {question.unit} or more"))
+    current = given.get(question.id)
+    return stretches if current is None else sorted(stretches, key=lambda stretch: abs(stretch[0] - current))
+
+
+def _whole(point: float) -> float:
+    """Counts are whole; only a limit below one, such as half a second, is not."""
+    return math.ceil(point) if point >= 1 else point
+
+
+def _just_below(point: float) -> float:
+    return point - 1 if point >= 1 else round(point * 0.9, 6)
+
+
+def _breakpoints(key: str, given: Mapping[str, Any], book: Rulebook) -> list[float]:
+    points = set(book.breakpoints(key))
+    for product, factors in book.rules.numbers.items():
+        others = [given.get(factor) for factor in factors if factor != key]
+        if key in factors and all(others):
+            points |= {point / math.prod(others) for point in book.breakpoints(product)}  # type: ignore[arg-type]
+    return sorted(points)
+
+
+def _confidence(given: Mapping[str, Any], rung: str, conflicts: int, book: Rulebook) -> float:
+    """The share of ways to answer the open questions that lead to the same place on the ladder, less for each conflict.
+
+    A question with a likely answer gets it with the weight `confidence_likely`; all other answers count alike.
+    """
+    asked = [question for question in book.questions if question.id in _relevant(given, book)]
+    place = book.texts.rungs[rung].ladder
+    same = total = 0.0
+    for way, weight in _completions(asked, book):
+        total += weight
+        same += weight * (book.texts.rungs[_rung({**given, **way}, book)].ladder == place)
+    return min(same / total, _share("confidence_most", book)) * _share("confidence_conflict", book) ** conflicts
+
+
+def _completions(asked: list[Question], book: Rulebook) -> Iterator[tuple[dict[str, Answer], float]]:
+    """Ways to answer these questions with their weights; a fixed sample of them where there are too many."""
+    choices = [question.values() for question in asked]
+    likely = _share("confidence_likely", book)
+    weights = [
+        [1.0 if q.likely is None else likely if value == q.likely else 1 - likely for value in values]
+        for q, values in zip(asked, choices, strict=True)
+    ]
+    keys = [question.id for question in asked]
+    if math.prod(map(len, choices)) <= COMPLETIONS:
+        for way, weight in zip(itertools.product(*choices), itertools.product(*weights), strict=True):
+            yield dict(zip(keys, way, strict=True)), math.prod(weight)
+    else:
+        draw = random.Random(0)
+        for _ in range(COMPLETIONS):
+            drawn = [draw.choices(values, weight)[0] for values, weight in zip(choices, weights, strict=True)]
+            yield dict(zip(keys, drawn, strict=True)), 1.0
+
+
+def _share(name: str, book: Rulebook) -> float:
+    value = book.threshold(name)
+    assert isinstance(value, float)
+    return value

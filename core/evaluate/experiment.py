@@ -41,6 +41,10 @@ class Plan(BaseModel):
     passages: int = Field(2, ge=1, le=50, description="Passages in the prompt of a rung with retrieval.")
     max_new_tokens: int | None = Field(None, ge=1, le=32_768, description="Longest answer; empty: from the data.")
     temperature: float = Field(0.0, ge=0, le=2)
+    answers: dict[str, bool | float | str] = Field(
+        default_factory=dict,
+        description="The wizard's answers that led here, whose advice the verdict is held against.",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,78 @@
+"""Numbers that a description states: examples held, requests a day, a budget, a GPU's memory, the size of a corpus.
+
+Only what is said plainly is taken ("4,000 labelled tickets", "$80", "a 24 GB card"); the rest is left to the wizard.
+"""
+
+from __future__ import annotations
+
+import re
+
+# "4,000", "4.5k", "12 thousand", "two million", "1 200"
+_NUMBER = (
+    r"(?P<number>\d{1,3}(?:[, ]\d{3})+|\d+(?:\.\d+)?|two|three|five|ten|twenty|fifty|a hundred|a thousand|a million)"
+)
+_SCALE = r"(?:\s?(?P<scale>k|m|thousand|million|billion)\b)?"
+_AMOUNT = rf"(?<![\w.,$€£-]){_NUMBER}{_SCALE}"
+_WORDS = {
+    "two": 2.0,
+    "three": 3.0,
+    "five": 5.0,
+    "ten": 10.0,
+    "twenty": 20.0,
+    "fifty": 50.0,
+    "a hundred": 100.0,
+    "a thousand": 1e3,
+    "a million": 1e6,
+}
+_SCALES = {"k": 1e3, "thousand": 1e3, "m": 1e6, "million": 1e6, "billion": 1e9}
+_PER = {"second": 86_400.0, "minute": 1_440.0, "hour": 24.0, "day": 1.0, "week": 1 / 7, "month": 1 / 30}
+_LABELLED = (
+    r"(?:hand-?)?(?:labell?ed|annotated|tagged|graded|scored|sorted|corrected|approved|gold|golden|rated|marked)"
+)
+
+EXAMPLES = (
+    re.compile(rf"{_AMOUNT}\s+(?:\w+[\s-]){{0,3}}?{_LABELLED}\b", re.I),
+    re.compile(
+        rf"{_AMOUNT}\s+(?:\w+\s){{0,2}}?(?:training\s+)?(?:example|sample)s?\s+(?:pairs|of good|to train)", re.I
+    ),
+    re.compile(rf"{_AMOUNT}\s+training\s+(?:examples|pairs|samples)", re.I),
+)
+REQUESTS = re.compile(
+    rf"{_AMOUNT}\s*(?:\w+\s){{0,3}}?(?:times\s+)?(?:a|an|per|each|every|/)\s*(?P<unit>second|minute|hour|day|week|month)\b",
+    re.I,
+)
+BUDGET = re.compile(rf"(?:US\$|\$|USD\s?){_NUMBER}{_SCALE}(?!\s*(?:an?|per|/|each|every)\b)", re.I)
+DOLLARS = re.compile(rf"{_AMOUNT}\s+(?:US\s)?dollars\b(?!\s+(?:an?|per|each|every)\b)", re.I)
+GPU = re.compile(rf"{_AMOUNT}\s?GB\b(?=[^.;]{{0,40}}\b(?:GPU|card|VRAM|RTX|A100|H100)\b)", re.I)
+CORPUS = re.compile(
+    rf"{_AMOUNT}\s+(?P<unit>tokens|pages)\b(?=[^.;]{{0,40}}\b(?:document|corpus|manual|wiki|handbook|archive|knowledge))",
+    re.I,
+)
+# A printed page of English, as in the wizard's own explanation.
+TOKENS_PER_PAGE = 400
+
+
+def quantities(text: str) -> dict[str, float]:
+    """The numbers a text states, by the wizard's question."""
+    found: dict[str, float] = {}
+    for pattern in EXAMPLES:
+        if match := pattern.search(text):
+            found.setdefault("examples", _value(match))
+    if match := REQUESTS.search(text):
+        found["requests_per_day"] = _value(match) * _PER[match["unit"].lower()]
+    for pattern in (BUDGET, DOLLARS):
+        if match := pattern.search(text):
+            found.setdefault("budget_usd", _value(match))
+    if match := GPU.search(text):
+        found["gpu_gb"] = _value(match)
+    if match := CORPUS.search(text):
+        found["corpus_tokens"] = _value(match) * (TOKENS_PER_PAGE if match["unit"].lower() == "pages" else 1)
+    return found
+
+
+def _value(match: re.Match[str]) -> float:
+    words = match["number"].lower()
+    number = _WORDS.get(words)
+    if number is None:
+        number = float(re.sub(r"[, ]", "", words))
+    return number * _SCALES.get((match["scale"] or "").lower(), 1)
