@@ -1,86 +1,85 @@
-"""Decide: a few questions, the rung to try first, why, and the way to test it."""
+"""Decide: a sentence or a few answers, the rung to try first, why, what it costs, and the way to test it."""
 
 from __future__ import annotations
 
+import datetime as dt
+
 import streamlit as st
 
-from core.decide.engine import advise, rulebook
-from core.store.lists import experiments
-from pages.widgets.errors import plain
-from pages.widgets.ladder import ALL_RUNGS, RUNG_MEANING, Mark, draw_ladder, ladder_figure, plain_ladder
+from core.decide.answers import settled
+from core.decide.decision import decide
+from core.decide.engine import open_questions
+from core.decide.record import as_html, as_markdown
+from core.decide.rulebook import rulebook
+from pages.widgets.advice import draw_advice, headline, measured_for
+from pages.widgets.assumptions import edited_assumptions
+from pages.widgets.choose import view
+from pages.widgets.describe import current_opinion, describe, draw_diagnosis, own_answers
+from pages.widgets.learn import draw_learn
+from pages.widgets.money import draw_money
+from pages.widgets.tree import draw_tree
+from pages.widgets.wizard import compare_parameters, current_answers, draw_wizard
 
 st.title("Decide")
 st.caption(
-    "Four questions, and the rung to try first. It is advice from a rule of thumb: measure it before you trust it."
+    "Prompt, retrieve or fine-tune? Describe the problem or answer some questions, and get the rung to try first. "
+    "It is advice by rules of thumb: measure it before you trust it."
 )
 
-questions = rulebook().questions
-form, picture = st.columns([1, 1], gap="large")
-answers: dict[str, str] = {}
-with form:
-    for question in questions:
-        answer = st.radio(
-            question.text,
-            list(question.answers),
-            format_func=question.answers.__getitem__,
-            index=None,
-            key=f"decide_{question.id}",
-            help=question.help,
-            persist_state="session",
-        )
-        if answer is not None:
-            answers[question.id] = answer
+answers = current_answers()
+ask, picture = st.columns([1, 1], gap="large")
+with ask:
+    diagnosis = describe(answers)
+    if diagnosis is not None:
+        draw_diagnosis(diagnosis)
+    draw_wizard(answers)
 
+decision = decide(
+    own_answers(answers, diagnosis),
+    diagnosis=diagnosis,
+    opinion=current_opinion(diagnosis),
+    assumptions=edited_assumptions(answers),
+    today=dt.date.today(),
+)
+begun = bool(settled(answers))
 with picture:
-    if len(answers) < len(questions):
-        draw_ladder(ladder_figure(plain_ladder(), "The ladder"), "decide_ladder", "The ladder of six rungs")
-        st.info(
-            f"{len(questions) - len(answers)} of {len(questions)} questions left.",
-            title="Answer to see your rung",
-        )
-        st.stop()
-    advice = advise(answers)
-    marks = [
-        Mark(
-            rung,
-            chosen=rung == advice.rung,
-            faded=rung not in advice.measure,
-            note="try this first" if rung == advice.rung else "",
-        )
-        for rung in ALL_RUNGS
-    ]
-    draw_ladder(
-        ladder_figure(marks, "Your ladder"),
-        "decide_ladder",
-        f"The ladder with {advice.rung} marked as the rung to try",
+    if begun:
+        left = len(open_questions(answers))
+        headline(decision, "So far: {rung}" if left else "Try {rung} first")
+    draw_tree(decision.advice.path if begun else (), "decide_tree")
+
+part = view("decide_view", ["The answer", "The money", "How it works"], "Part")
+if part == "How it works":
+    draw_learn()
+elif not begun:
+    st.info(
+        "Describe the problem above, or answer the first question. The answer appears here and grows with each step.",
+        title="No answers yet",
     )
-
-st.header(f"Try {plain(advice.rung)} first")
-st.markdown(RUNG_MEANING[advice.rung])
-left, right = st.columns(2, gap="large")
-with left:
-    st.subheader("Why")
-    for reason in advice.reasons:
-        st.markdown(f"- {plain(reason)}")
-with right:
-    st.subheader("What would change this")
-    st.markdown(plain(advice.flip))
-    st.caption("To measure: " + plain(", ".join(advice.measure)))
-if st.button("Test this on my data", type="primary", icon=":material/balance:", key="decide_test"):
-    st.switch_page("pages/compare.py", query_params={"new": "1", "rungs": ",".join(advice.measure)})
-
-measured = [e for e in experiments() if e.report and e.report["verdict"]["rung"]]
-if measured:
-    st.subheader("What your measurements said")
-    for experiment in measured[:5]:
-        rung = (experiment.report or {})["verdict"]["rung"]
-        with st.container(horizontal=True, vertical_alignment="center"):
-            if rung == advice.rung:
-                st.badge(f"{plain(rung)}: as advised", icon=":material/check:", color="green")
-            else:
-                st.badge(f"{plain(rung)}: not as advised", icon=":material/swap_vert:", color="orange")
-            st.page_link(
-                "pages/compare.py",
-                label=plain(experiment.name, 80),
-                query_params={"experiment": str(experiment.id)},
-            )
+elif part == "The money":
+    draw_money(answers, decision.advice.rung, decision.today)
+else:
+    measured = measured_for(decision.answers)
+    draw_advice(decision, measured)
+    st.subheader("Take it away")
+    records = [found for _, found in measured]
+    with st.container(horizontal=True):
+        if st.button("Test this on my data", type="primary", icon=":material/balance:", key="decide_test"):
+            text = rulebook().texts.rungs[decision.advice.rung]
+            st.switch_page("pages/compare.py", query_params=compare_parameters(text.measure, decision.answers))
+        st.download_button(
+            "Decision record (Markdown)",
+            lambda: as_markdown(decision, records),
+            "decision.md",
+            "text/markdown",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        st.download_button(
+            "Decision record (HTML)",
+            lambda: as_html(decision, records),
+            "decision.html",
+            "text/html",
+            icon=":material/download:",
+            on_click="ignore",
+        )

@@ -50,8 +50,8 @@ with ways:
                         start(again=True)
                         st.rerun()
     with st.container(border=True):
-        st.markdown("**Get advice.** Four questions, and the rung to try first, with reasons.")
-        if st.button("Answer the questions", icon=":material/alt_route:", key="to_decide"):
+        st.markdown("**Get advice.** A sentence or some answers lead to the rung to try first, with reasons and costs.")
+        if st.button("Get advice", icon=":material/alt_route:", key="to_decide"):
             st.switch_page("pages/decide.py")
     with st.container(border=True):
         st.markdown("**Measure your own.** Bring examples as chat JSONL, and documents if you have them.")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
+from core.decide.engine import rung_of
 from core.errors import UserError
 from core.evaluate.experiment import Plan, create_experiment
 from core.evaluate.metrics import metric_named, metrics
@@ -23,6 +24,7 @@ from pages.widgets.errors import guard, plain
 from pages.widgets.facts import metric_of
 from pages.widgets.forms import base_model, choose_dataset
 from pages.widgets.ladder import RUNG_MEANING, measurable
+from pages.widgets.wizard import answers_in_compare, forget_in_compare
 from pages.widgets.words import duration
 
 # Stand for an adapter that is still to be trained, and for no documents; ids begin at 1.
@@ -32,6 +34,7 @@ PLAN: dict[str, Any] = Plan.model_json_schema()["properties"]
 
 def new_comparison() -> None:
     st.caption("Every rung answers the same test questions; the answers are scored and compared pair by pair.")
+    advised = _advised()
     left, right = st.columns([3, 2], gap="large")
     with left:
         dataset = choose_dataset("compare")
@@ -39,8 +42,10 @@ def new_comparison() -> None:
             return
         index_id = _index()
         rungs = _rungs(index_id is not None)
-        adapter = _adapter(dataset) if any(rung.adapter for rung in _known(rungs)) else None
+        tuned = any(rung.adapter for rung in _known(rungs))
+        adapter = _adapter(dataset) if tuned else None
         model = adapter.base_model if adapter is not None else base_model("compare_model")
+        method = _method(advised) if tuned and adapter is None else "lora"
         suggested, why = metric_of(dataset.id)
         names = [metric.name for metric in metrics()]
         metric = st.selectbox(
@@ -63,10 +68,30 @@ def new_comparison() -> None:
         target=target,
         delta=delta,
         model=model,
+        recipe=Recipe(model=model, method=method),
         plan=plan,
     )
     with right:
         _before_start(dataset, wanted, adapter)
+
+
+def _advised() -> str:
+    """The rung that the wizard advised, if it led here, with what that means for this form; else an empty text."""
+    answers = answers_in_compare()
+    if not answers:
+        return ""
+    rung = rung_of(answers)
+    words = (
+        "The rungs that this advice has to beat are chosen below. Its verdict will appear beside the advice on Decide."
+    )
+    if "managed" in rung:
+        words += " A managed fine-tune cannot be measured here yet; an adapter of your own stands for it."
+    with st.container(border=True):
+        st.markdown(f":material/alt_route: **From Decide: try {plain(rung)} first.** {words}")
+        if st.button("Compare without it", key="compare_forget"):
+            forget_in_compare()
+            st.rerun()
+    return rung
 
 
 def _index() -> int | None:
@@ -126,6 +151,18 @@ def _adapter(dataset: Dataset) -> Adapter | None:
     return listed.get(chosen)
 
 
+def _method(advised: str) -> Literal["lora", "qlora"]:
+    """How the new adapter is trained; as advised, where something was."""
+    chosen: Literal["lora", "qlora"] = st.selectbox(
+        "Training method",
+        ["lora", "qlora"],
+        1 if "qlora" in advised else 0,
+        key=f"compare_method_{advised}",
+        help=str(Recipe.model_json_schema()["properties"]["method"]["description"]),
+    )
+    return chosen
+
+
 def _more(rungs: list[str]) -> tuple[float | None, float, Plan]:
     with st.grid(2, min_column_width=180):
         target = st.number_input(
@@ -167,7 +204,7 @@ def _more(rungs: list[str]) -> tuple[float | None, float, Plan]:
             persist_state="session",
             help=PLAN["passages"]["description"],
         )
-    plan = Plan(rungs=rungs, shots=int(shots), passages=int(passages))
+    plan = Plan(rungs=rungs, shots=int(shots), passages=int(passages), answers=answers_in_compare())
     return (None if target is None else target / 100), delta / 100, plan
 
 
@@ -182,7 +219,7 @@ def _before_start(dataset: Dataset, wanted: Climb, adapter: Adapter | None) -> N
             seconds = comparison_seconds(tests, wanted.rungs)
             words = f"{tests * len(wanted.rungs):,} answers"
             if trains:
-                seconds += training_seconds(dataset.id, Recipe(model=wanted.model))
+                seconds += training_seconds(dataset.id, wanted.recipe or Recipe(model=wanted.model))
                 words += " and one training"
             st.metric(
                 "Rough time",
@@ -201,6 +238,7 @@ def _before_start(dataset: Dataset, wanted: Climb, adapter: Adapter | None) -> N
         ):
             with guard():
                 experiment = _start(wanted, adapter)
+                forget_in_compare()
                 go_to_view("compare_view", "Results")
                 st.query_params["experiment"] = str(experiment.id)
                 st.rerun()

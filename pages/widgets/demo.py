@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from core.decide.engine import demo_advice
 from core.demo import DemoTask, demo_experiments, load_demo, start_demo
 from core.jobs import queue
 from core.jobs.background import in_background
@@ -62,12 +61,11 @@ def _draw(experiments: Mapping[str, Experiment], jobs: Mapping[int, Job]) -> Non
         if job.kind == "index" and job.status != "done":
             progress_bar(job, "Reading the documents")
             trouble(job)
-    advice = demo_advice()
     columns = st.columns(3, gap="medium")
     for column, task in zip(columns, load_demo().tasks, strict=True):
         if task.key in experiments:
             with column.container(border=True, height="stretch"):
-                _draw_task(task, experiments[task.key].id, jobs, advice[task.key].rung)
+                _draw_task(task, experiments[task.key].id, jobs, task.advised)
 
 
 def _draw_task(task: DemoTask, experiment_id: int, jobs: Mapping[int, Job], expected: str) -> None:

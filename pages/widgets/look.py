@@ -12,3 +12,8 @@ LIGHT_INK = "#565C63"
 def ink() -> dict[str, str]:
     """The `font` of a figure's layout."""
     return {"color": LIGHT_INK} if st.context.theme.type == "light" else {}
+
+
+def accent() -> str:
+    """The theme's own colour, for what is lit but is no rung."""
+    return str(st.get_option(f"theme.{st.context.theme.type or 'light'}.primaryColor"))

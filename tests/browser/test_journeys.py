@@ -78,22 +78,48 @@ def test_documents_become_an_index_that_answers(address: str, visit, tmp_path: P
     tab.assert_sound()
 
 
-def test_wizard_leads_to_compare_with_its_rungs(full_app: str, visit) -> None:
+def test_sentence_and_wizard_lead_to_a_rung_a_record_and_compare(full_app: str, visit) -> None:
     tab = visit()
     tab.open(f"{full_app}/decide")
-    for answer in (
-        "It helps, but it is not good enough",
-        "They have the wrong form: style, format, labels or our way of deciding",
-        "No, neither",
-        "More than 200",
-    ):
-        tab.page.get_by_text(answer, exact=True).click()
+    tab.page.get_by_role("textbox", name="What is wrong with the answers?").fill(
+        "Tickets must get one of our nine labels. With twelve examples in the prompt it stalls at 70 percent."
+    )
+    tab.page.get_by_role("button", name="Read it").click()
+    # The reader is loaded now, which takes a while on a busy machine.
+    tab.page.get_by_text("Reads like").wait_for(timeout=120_000)
+    tab.settle()
+    tab.shoot("journey-diagnosis")
+    asked = tab.page.get_by_test_id("stForm").nth(1)
+    for answer in ("No", "No", "No", "No", "Several hundred (500 examples)", "No", "24 GB"):
+        asked.get_by_text(answer, exact=True).click()
+        asked.get_by_role("button", name="Next").click()
         tab.settle()
     tab.page.get_by_role("heading", name="Try lora first").wait_for()
+    tab.page.get_by_text("All questions that matter are answered.").wait_for()
     tab.shoot("journey-advice")
+    with tab.page.expect_download() as download:
+        tab.page.get_by_role("button", name="Decision record (HTML)").click()
+    record = Path(download.value.path()).read_text(encoding="utf-8")
+    assert "<h1" in record and "lora" in record and "<script" not in record
+
+    link = tab.page.url
+    other = visit()
+    other.open(link)
+    other.page.get_by_role("heading", name="Try lora first").wait_for(timeout=60_000)
+
     tab.page.get_by_role("button", name="Test this on my data").click()
+    tab.page.get_by_text("From Decide: try lora first").wait_for()
     tab.page.get_by_text("Before you start").wait_for()
     tab.settle()
     tab.shoot("journey-advice-compare")
     assert "rungs=base%2Cprompt%2Clora" in tab.page.url
+    tab.assert_sound()
+
+
+def test_the_verdict_stands_beside_the_advice_that_led_to_it(full_app: str, visit) -> None:
+    tab = visit()
+    tab.open(f"{full_app}/decide?prompt_tried=exhausted&gap=behavior")
+    tab.page.get_by_text("which confirms the advice").wait_for()
+    tab.settle()
+    tab.shoot("journey-advice-confirmed")
     tab.assert_sound()

@@ -12,6 +12,8 @@ PAGES = ("", "decide", "data", "train", "compare", "serve", "jobs")
 FULL = {
     "home": "",
     "decide": "decide",
+    "decide-answer": "decide?prompt_tried=exhausted&gap=both&examples=30&budget_usd=5000&managed_access=other",
+    "decide-confirmed": "decide?prompt_tried=exhausted&gap=behavior",
     "data": "data",
     "documents": "data?tab=Documents",
     "train": "train?run=2",

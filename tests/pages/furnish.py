@@ -28,6 +28,8 @@ from core.train.recipe import Recipe
 # Looks like every kind of markup a page might mistake it for.
 NASTY = "**bold** $x^2$ <b>b</b> [link](https://example.com) :red[r] `c` # h =1+1 www.example.com"
 QUEUES = ("HARBOUR", "LANTERN", "MAGPIE", "SPLICE")
+# What a person told the wizard before the finished comparison was started; it advised lora.
+ANSWERS: dict[str, bool | float | str] = {"prompt_tried": "exhausted", "gap": "behavior"}
 RIGHT = {"base": 0.02, "prompt": 0.35, "rag": 0.2, "lora": 0.92, "rag+lora": 0.9}
 
 
@@ -71,7 +73,7 @@ def furnish() -> Furnished:
     ended("index", {"index_id": index.id}, "Index: Handbook")
     train_job = trained(dataset.id)
     adapter = an_adapter(train_job, dataset.id)
-    finished = measured("Tickets", dataset.id, index.id, adapter, done=True)
+    finished = measured("Tickets", dataset.id, index.id, adapter, done=True, plan=Plan(answers=ANSWERS))
     stopped = measured("Tickets again", dataset.id, index.id, adapter, done=False)
     failed = ended(
         "train",
@@ -152,10 +154,12 @@ def an_adapter(train_job: int, dataset_id: int) -> int:
     return adapter.id
 
 
-def measured(name: str, dataset_id: int, index_id: int, adapter_id: int, *, done: bool) -> int:
+def measured(
+    name: str, dataset_id: int, index_id: int, adapter_id: int, *, done: bool, plan: Plan | None = None
+) -> int:
     """An experiment whose rungs are right as often as RIGHT says; one not done has answers to the first three only."""
     experiment = create_experiment(
-        name, dataset_id, metric="exact_match", plan=Plan(), index_id=index_id, adapter_id=adapter_id
+        name, dataset_id, metric="exact_match", plan=plan or Plan(), index_id=index_id, adapter_id=adapter_id
     )
     job_id = ended(
         "compare",
