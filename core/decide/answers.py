@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from core.decide.rulebook import Question, rulebook
+from core.decide.rulebook import rulebook
+from core.decide.schema import Question
 from core.errors import UserError
 
 Answer = str | bool | float
@@ -36,7 +37,7 @@ def read_answers(raw: object) -> dict[str, Answer]:
         elif value == UNSURE:
             answers[key] = UNSURE
         else:
-            wrong = _wrong(known[key], value)
+            wrong = problem(known[key], value)
             if wrong:
                 problems.append(f"{key}: {wrong}")
             else:
@@ -53,14 +54,24 @@ def read_answers_file(path: Path) -> dict[str, Answer]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}.", "Give a JSON file in UTF-8.") from error
     try:
-        raw = json.loads(text)
+        return read_answers(json.loads(text, object_pairs_hook=_once))
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path}, line {error.lineno}, column {error.colno}: {error.msg}.", "Correct the JSON there."
         ) from error
     except RecursionError as error:
         raise UserError(f"{path} is nested too deeply.", "Write one flat object.") from error
-    return read_answers(raw)
+    except ValueError as error:  # an integer of more digits than Python reads
+        raise UserError(f"{path} holds a number that is too long.", "Correct it.") from error
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object in which no key stands twice, since one of the two answers would be lost."""
+    keys = [key for key, _ in pairs]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise UserError(f'"{twice[:80]}" is answered twice.', "Keep one of the answers.")
+    return dict(pairs)
 
 
 def from_link(parameters: Mapping[str, str]) -> tuple[dict[str, Answer], list[str]]:
@@ -92,7 +103,7 @@ def in_words(key: str, value: Answer) -> str:
         return question.options[str(value)]
     if question.kind == "yes_no":
         return "Yes" if value else "No"
-    return f"{float(value):,.10g} {question.unit}"
+    return f"{float(value):,.13g} {question.unit}"
 
 
 def settled(answers: Mapping[str, Answer]) -> dict[str, Answer]:
@@ -100,8 +111,8 @@ def settled(answers: Mapping[str, Answer]) -> dict[str, Answer]:
     return {key: value for key, value in answers.items() if value != UNSURE}
 
 
-def _wrong(question: Question, value: object) -> str:
-    """What is wrong with a value, or an empty text."""
+def problem(question: Question, value: object) -> str:
+    """What is wrong with a value as an answer to a question; an empty text if nothing is."""
     shown = json.dumps(value, ensure_ascii=False, default=str)[:80]
     if question.kind == "choice":
         listed = ", ".join(question.options)
@@ -113,7 +124,7 @@ def _wrong(question: Question, value: object) -> str:
     if not -math.inf < value < math.inf:
         return f"{shown} is not a finite number."
     if not 0 <= value <= question.most:
-        return f"{shown} {question.unit} is outside 0 to {question.most:,.10g}, which cannot be meant."
+        return f"{shown} {question.unit} is outside 0 to {question.most:,.13g}, which cannot be meant."
     return ""
 
 
@@ -131,4 +142,4 @@ def _from_words(question: Question, words: str) -> object:
 def _to_words(value: Answer) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, str) else f"{value:.10g}"
+    return value if isinstance(value, str) else repr(value).removesuffix(".0")

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from core.decide.rulebook import Condition, Rulebook
+from core.decide.schema import Condition, Rulebook
 
 # Answers by question, and `today`; a question that is not there is open.
 Values = Mapping[str, Any]

@@ -15,7 +15,8 @@ from typing import Any
 
 from core.decide.answers import Answer, settled
 from core.decide.conditions import depends_on, holds
-from core.decide.rulebook import TODAY, Branch, Question, Rulebook, Said, rulebook
+from core.decide.rulebook import rulebook
+from core.decide.schema import TODAY, Branch, Question, Rulebook, Said
 
 # Ways to answer the open questions that are looked at for the confidence: all of them up to this many, then a sample.
 COMPLETIONS = 300
@@ -192,33 +193,37 @@ def _relevant(given: Mapping[str, Any], book: Rulebook) -> set[str]:
 
 def _flips(given: Mapping[str, Any], rung: str, book: Rulebook) -> Iterator[Flip]:
     for question in book.questions:
-        current = given.get(question.id)
-        seen: set[str] = set()
+        seen = {rung}
         for value, words in _alternatives(question, given, book):
-            if value == current:
-                continue
             other = _rung({**given, question.id: value}, book)
-            if other != rung and other not in seen:
+            if other not in seen:
                 seen.add(other)
                 yield Flip(question.id, value, other, f"{question.short}: {words}")
 
 
 def _alternatives(question: Question, given: Mapping[str, Any], book: Rulebook) -> Iterable[tuple[Answer, str]]:
-    """Other answers with their words; of a number, one value of each stretch between thresholds, the nearest first."""
+    """Other answers with their words; of a number, the nearest value of each stretch that leads to one rung."""
     if question.kind == "choice":
         return list(question.options.items())
     if question.kind == "yes_no":
         return [(True, "yes"), (False, "no")]
-    points = [_whole(point) for point in _breakpoints(question.id, given, book)]
-    points = sorted({point for point in points if 0 < point <= question.most})
-    if not points:
-        return []
-    stretches: list[tuple[float, str]] = [(_just_below(points[0]), f"below {points[0]:,.10g} {question.unit}")]
-    for low, high in itertools.pairwise(points):
-        stretches.append((low, f"{low:,.10g} up to {high:,.10g} {question.unit}"))
-    stretches.append((points[-1], f"{points[-1]:,.10g} {question.unit} or more"))
-    current = given.get(question.id)
-    return stretches if current is None else sorted(stretches, key=lambda stretch: abs(stretch[0] - current))
+    points = {_whole(point) for point in _breakpoints(question.id, given, book)}
+    starts = [0, *sorted(point for point in points if 0 < point <= question.most)]
+    rungs = [_rung({**given, question.id: start}, book) for start in starts]
+    # Thresholds that change nothing for these answers do not end a stretch.
+    edges = [start for i, start in enumerate(starts) if i == 0 or rungs[i] != rungs[i - 1]]
+    current = given.get(question.id, 0)
+    found: list[tuple[float, str]] = []
+    for low, high in itertools.pairwise([*edges, math.inf]):
+        nearest = _just_below(high) if current >= high or (low == 0 and high < math.inf) else low
+        found.append((nearest, f"{_stretch(low, high)} {question.unit}"))
+    return sorted(found, key=lambda stretch: abs(stretch[0] - current)) if question.id in given else found
+
+
+def _stretch(low: float, high: float) -> str:
+    if high == math.inf:
+        return f"at least {low:,.10g}"
+    return f"below {high:,.10g}" if low == 0 else f"{low:,.10g} up to {high:,.10g}"
 
 
 def _whole(point: float) -> float:
@@ -244,7 +249,8 @@ def _confidence(given: Mapping[str, Any], rung: str, conflicts: int, book: Ruleb
 
     A question with a likely answer gets it with the weight `confidence_likely`; all other answers count alike.
     """
-    asked = [question for question in book.questions if question.id in _relevant(given, book)]
+    worth = _relevant(given, book)
+    asked = [question for question in book.questions if question.id in worth]
     place = book.texts.rungs[rung].ladder
     same = total = 0.0
     for way, weight in _completions(asked, book):

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import re
 
-# "4,000", "4.5k", "12 thousand", "two million", "1 200"
-_NUMBER = (
-    r"(?P<number>\d{1,3}(?:[, ]\d{3})+|\d+(?:\.\d+)?|two|three|five|ten|twenty|fifty|a hundred|a thousand|a million)"
-)
-_SCALE = r"(?:\s?(?P<scale>k|m|thousand|million|billion)\b)?"
+from core.decide.answers import problem
+from core.decide.rulebook import rulebook
+
+# "4,000", "4.5k", "12 thousand", "two million", "1 200". Taken whole or not at all: no digit may follow, so that
+# "1,500" is never read as 1, nor "two hundred" as 2.
+_DIGITS = r"\d{1,3}(?:[, ]\d{3})+|\d+(?:\.\d+)?"
+_SPELT = r"two|three|five|ten|twenty|fifty|a hundred|a thousand|a million"
+_NUMBER = rf"(?>(?P<number>{_DIGITS}|{_SPELT}))(?![\w.,]*\d)"
+_SCALE = r"(?:\s?(?P<scale>k|m|thousand|million|billion)\b)?+(?!\s(?:hundred|dozen)\b)"
 _AMOUNT = rf"(?<![\w.,$€£-]){_NUMBER}{_SCALE}"
 _WORDS = {
     "two": 2.0,
@@ -26,9 +30,7 @@ _WORDS = {
 }
 _SCALES = {"k": 1e3, "thousand": 1e3, "m": 1e6, "million": 1e6, "billion": 1e9}
 _PER = {"second": 86_400.0, "minute": 1_440.0, "hour": 24.0, "day": 1.0, "week": 1 / 7, "month": 1 / 30}
-_LABELLED = (
-    r"(?:hand-?)?(?:labell?ed|annotated|tagged|graded|scored|sorted|corrected|approved|gold|golden|rated|marked)"
-)
+_LABELLED = r"(?:hand-?)?(?:labell?ed|annotated|tagged|graded|scored|sorted|corrected|golden)"
 
 EXAMPLES = (
     re.compile(rf"{_AMOUNT}\s+(?:\w+[\s-]){{0,3}}?{_LABELLED}\b", re.I),
@@ -37,17 +39,19 @@ EXAMPLES = (
     ),
     re.compile(rf"{_AMOUNT}\s+training\s+(?:examples|pairs|samples)", re.I),
 )
+# Money, hours and gigabytes a day are no requests.
+_NO_REQUESTS = r"(?!\s*(?:dollars|euros|pounds|hours?|minutes|seconds|am|pm|[kmgt]b)\b)"
+_A = r"(?:a|an|per|each|every|/)"
 REQUESTS = re.compile(
-    rf"{_AMOUNT}\s*(?:\w+\s){{0,3}}?(?:times\s+)?(?:a|an|per|each|every|/)\s*(?P<unit>second|minute|hour|day|week|month)\b",
+    rf"(?<!USD )(?<!since )(?<!/){_AMOUNT}{_NO_REQUESTS}\s*(?:\w+\s){{0,3}}?(?:times\s+)?"
+    rf"{_A}\s*(?P<unit>second|minute|hour|day|week|month)\b",
     re.I,
 )
-BUDGET = re.compile(rf"(?:US\$|\$|USD\s?){_NUMBER}{_SCALE}(?!\s*(?:an?|per|/|each|every)\b)", re.I)
-DOLLARS = re.compile(rf"{_AMOUNT}\s+(?:US\s)?dollars\b(?!\s+(?:an?|per|each|every)\b)", re.I)
+BUDGET = re.compile(rf"(?:US\$|\$|USD\s?){_NUMBER}{_SCALE}(?!\s*(?:(?:an?|per|each|every)\b|/))", re.I)
+DOLLARS = re.compile(rf"{_AMOUNT}\s+(?:US\s)?dollars\b(?!\s*(?:an?|per|each|every|/))", re.I)
 GPU = re.compile(rf"{_AMOUNT}\s?GB\b(?=[^.;]{{0,40}}\b(?:GPU|card|VRAM|RTX|A100|H100)\b)", re.I)
-CORPUS = re.compile(
-    rf"{_AMOUNT}\s+(?P<unit>tokens|pages)\b(?=[^.;]{{0,40}}\b(?:document|corpus|manual|wiki|handbook|archive|knowledge))",
-    re.I,
-)
+_OF_DOCUMENTS = r"(?=[^.;]{0,40}\b(?:document|corpus|manual|wiki|handbook|archive|knowledge))"
+CORPUS = re.compile(rf"{_AMOUNT}\s+(?P<unit>tokens|pages)\b{_OF_DOCUMENTS}", re.I)
 # A printed page of English, as in the wizard's own explanation.
 TOKENS_PER_PAGE = 400
 
@@ -67,7 +71,8 @@ def quantities(text: str) -> dict[str, float]:
         found["gpu_gb"] = _value(match)
     if match := CORPUS.search(text):
         found["corpus_tokens"] = _value(match) * (TOKENS_PER_PAGE if match["unit"].lower() == "pages" else 1)
-    return found
+    # What cannot be meant as an answer was read wrongly.
+    return {key: value for key, value in found.items() if not problem(rulebook().question(key), value)}
 
 
 def _value(match: re.Match[str]) -> float:

@@ -24,7 +24,8 @@ from core.decide.costs import RUNGS
 from core.decide.decision import Decision
 from core.decide.engine import open_questions, texts_for
 from core.decide.prices import prices, stale
-from core.decide.rulebook import FOLDER, Question, rulebook
+from core.decide.rulebook import FOLDER, rulebook
+from core.decide.schema import Question
 from core.errors import UserError
 
 Judgement = Literal["confirmed", "overturned", "open"]

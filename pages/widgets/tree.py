@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from core.decide.engine import Step
-from core.decide.rulebook import Rulebook, RungText, Test, rulebook
+from core.decide.rulebook import rulebook
+from core.decide.schema import Rulebook, RungText, Test
 from pages.widgets.ladder import NEUTRAL, RUNG_COLOURS
 from pages.widgets.look import accent, ink
 

@@ -8,7 +8,8 @@ import streamlit as st
 
 from core.decide.answers import UNSURE, Answer, from_link, in_words, settled, to_link
 from core.decide.engine import open_questions
-from core.decide.rulebook import Question, rulebook
+from core.decide.rulebook import rulebook
+from core.decide.schema import Question
 from pages.widgets.errors import plain
 
 # Parameters of the address beside the answers: the question that is being changed, and the description.

@@ -90,7 +90,7 @@ def test_sentence_and_wizard_lead_to_a_rung_a_record_and_compare(full_app: str, 
     tab.settle()
     tab.shoot("journey-diagnosis")
     asked = tab.page.get_by_test_id("stForm").nth(1)
-    for answer in ("No", "No", "No", "No", "Several hundred (500 examples)", "No", "24 GB"):
+    for answer in ("No", "Several hundred (500 examples)", "No", "No", "No", "No", "24 GB"):
         asked.get_by_text(answer, exact=True).click()
         asked.get_by_role("button", name="Next").click()
         tab.settle()

@@ -10,7 +10,8 @@ import pytest
 
 from core.decide.answers import UNSURE, Answer, from_link, in_words, read_answers, read_answers_file, settled, to_link
 from core.decide.engine import rung_of
-from core.decide.rulebook import Question, rulebook
+from core.decide.rulebook import rulebook
+from core.decide.schema import Question
 from core.errors import UserError
 
 QUESTIONS = rulebook().questions

@@ -13,7 +13,8 @@ import yaml
 from core.decide import rulebook as module
 from core.decide.answers import from_link, in_words, read_answers, to_link
 from core.decide.engine import advise, open_questions, rung_of, texts_for
-from core.decide.rulebook import FOLDER, Condition, Rulebook, read_rulebook, rulebook
+from core.decide.rulebook import FOLDER, read_rulebook, rulebook
+from core.decide.schema import Condition, Rulebook
 from core.errors import UserError
 
 FILES = ("questions", "thresholds", "rules", "texts")
@@ -87,7 +88,7 @@ def test_files_of_the_product_are_consistent(folder: Path) -> None:
         ("questions", "1/options", {}, ["gap", "choice without options"]),
         ("questions", "1/kind", "choices", ["questions.1.kind"]),
         ("questions", "1/txt", "What?", ["questions.1.txt"]),
-        ("questions", "7/typical", {}, ["corpus_tokens", "typical"]),
+        ("questions", "8/typical", {}, ["corpus_tokens", "typical"]),
         ("questions", "2/ask", {"gap": ["format"]}, ["behavior_kind", "format", "gap"]),
         ("thresholds", "one/why", GONE, ["thresholds.one.why"]),
         ("thresholds", "one/value", "1 or so", ["thresholds.one.value"]),

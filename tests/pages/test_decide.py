@@ -35,11 +35,11 @@ def test_one_question_at_a_time_until_the_rung(open_page: Open) -> None:
     answer(app, "gap", "behavior")
     assert asked(app) == "behavior_kind"
     answer(app, "behavior_kind", "format")
-    for question in ("behavior_changes_often", "changes_often", "private_documents", "needs_citations"):
-        answer(app, question, False)
+    answer(app, "behavior_changes_often", False)
     assert asked(app) == "examples"
     answer(app, "examples", 500.0)
-    answer(app, "data_may_leave", False)
+    for question in ("changes_often", "private_documents", "needs_citations", "data_may_leave"):
+        answer(app, question, False)
     assert asked(app) == "gpu_gb"
     answer(app, "gpu_gb", 24.0)
     assert "Try lora first" in texts(app)
