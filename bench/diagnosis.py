@@ -8,7 +8,9 @@ folds; then on descriptions that were never trained on; then the time of one dia
 from __future__ import annotations
 
 import json
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,10 +23,12 @@ from core.decide.answers import Answer
 from core.decide.classifier import DIAGNOSES, Reading, new_vectorizer, read
 from core.decide.diagnosis import diagnose, diagnose_all
 from core.decide.engine import advise, open_questions
-from core.decide.fit import FOLDS, Scenario, calibration_error, cross_validate, labels_of, load_scenarios
+from core.decide.fit import FOLDS, calibration_error, cross_validate, labels_of
+from core.decide.scenarios import Scenario, load_scenarios
 from core.models.embedding import load_embedder
 
-UNSEEN = Path(__file__).resolve().parents[1] / "tests" / "decide" / "unseen.jsonl"
+REPOSITORY = Path(__file__).resolve().parents[1]
+UNSEEN = REPOSITORY / "tests" / "decide" / "unseen.jsonl"
 
 
 def peer(
@@ -97,7 +101,24 @@ def speed(texts: Sequence[str]) -> None:
         f"One diagnosis, embedder warm: {whole:.0f} ms, {whole / alone:.1f} times the bare embedding ({alone:.0f} ms)"
     )
     walk: list[dict[str, Answer]] = [{}, {"prompt_tried": "exhausted"}, {"prompt_tried": "exhausted", "gap": "both"}]
-    print(f"One step of the wizard (advice, flips, confidence, next question): {median_ms(step, walk):.0f} ms")
+    print(f"Of it, the engine (advice, flips, confidence, next question): {median_ms(step, walk):.0f} ms")
+
+
+def page() -> None:
+    """The whole script of the Decide page after a step, as the server runs it; the browser's share is not in it."""
+    from streamlit.testing.v1 import AppTest
+
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["LOWEST_RUNG_HOME"] = home
+        app = AppTest.from_file(str(REPOSITORY / "pages" / "decide.py"), default_timeout=60)
+        app.query_params["prompt_tried"], app.query_params["gap"] = "exhausted", "behavior"
+        app.run()
+        times = []
+        for _ in range(20):
+            started = time.perf_counter()
+            app.run()
+            times.append(1000 * (time.perf_counter() - started))
+    print(f"One step of the wizard, the page's whole script: {statistics.median(times):.0f} ms")
 
 
 def main() -> None:
@@ -106,9 +127,10 @@ def main() -> None:
     readings = read([scenario.text for scenario in scenarios], load_embedder())
     cross_validated(scenarios, readings)
     unseen(UNSEEN)
-    shared = Path(__file__).resolve().parents[2] / "shared" / "data" / "scenarios.jsonl"
+    shared = REPOSITORY.parent / "shared" / "data" / "scenarios.jsonl"
     if shared.exists():
         unseen(shared)
+    page()
     speed([json.loads(line)["text"] for line in UNSEEN.read_text(encoding="utf-8").splitlines()])
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -17,6 +16,7 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from core.data.dataset import File, ImportRefused, create_dataset
+from core.decide.command import decide
 from core.documents.index import create_index
 from core.documents.reading import read_folder
 from core.errors import UserError
@@ -28,9 +28,6 @@ from core.models.catalogue import BUNDLED_MODEL
 from core.store.database import session
 from core.store.tables import Experiment
 from core.train.recipe import Recipe
-
-if TYPE_CHECKING:
-    from core.decide.decision import Decision
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Find the lowest rung that works."
@@ -99,101 +96,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Pa
         _finish(experiment, out / task.key)
 
 
-@app.command()
-def decide(
-    answers: Annotated[Path | None, typer.Option(help="JSON file with answers to the wizard's questions.")] = None,
-    text: Annotated[str | None, typer.Option(help="What is wrong with the answers, in a sentence or two.")] = None,
-    texts: Annotated[
-        Path | None, typer.Option(help='JSONL with the key "text"; prints one line of JSON for each.')
-    ] = None,
-    ask: Annotated[str | None, typer.Option(help="A language model to ask as well, such as remote/NAME.")] = None,
-    record: Annotated[Path | None, typer.Option(help="File for the decision record, .md or .html.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")] = False,
-) -> None:
-    """Which rung to try first, why, what would change it, and what each rung costs."""
-    from core.decide.answers import read_answers_file
-
-    given = read_answers_file(answers) if answers is not None else {}
-    if texts is not None:
-        if text is not None:
-            raise UserError("Both --text and --texts were given.", "Give one of them.")
-        _decide_each(texts, given)
-        return
-    if answers is None and text is None:
-        raise UserError("There is nothing to decide from.", "Give --answers FILE, --text, or --texts FILE.")
-    found = _decide(text, given, ask)
-    if record is not None:
-        from core.decide.record import write_record
-
-        write_record(found, record)
-    if as_json:
-        _print_json(found.as_dict())
-        return
-    advice = found.advice
-    if found.diagnosis is not None:
-        told = ", ".join(f"{name} {p:.0%}" for name, p in found.diagnosis.probabilities.items())
-        console.print(f"Diagnosis: {found.diagnosis.diagnosis} ({told})")
-        for note in found.diagnosis.notes:
-            console.print(f"Note: {note}")
-    if found.opinion is not None:
-        console.print(f"{found.opinion.model} says: {found.opinion.diagnosis}. {found.opinion.reason}")
-    console.print(
-        f"Try first: {advice.rung} (confidence {advice.confidence_word}, {advice.confidence:.0%})", style="bold"
-    )
-    for reason in advice.reasons:
-        console.print(f"- {reason.text}{' (assumed)' if reason.assumed else ''} [{reason.rule}]")
-    for conflict in advice.conflicts:
-        console.print(f"! {conflict.text} [{conflict.rule}]")
-    for flip in advice.flips:
-        console.print(f"Would change it: {flip.text} -> {flip.rung}")
-    if advice.next:
-        console.print(f"Next to climb to: {', '.join(advice.next)}")
-
-
-def _decide(text: str | None, given: Mapping[str, Any], ask: str | None = None) -> Decision:
-    from core.decide.decision import decide as decision
-    from core.decide.diagnosis import diagnose
-
-    diagnosis = diagnose(text) if text is not None else None
-    opinion = None
-    if ask is not None:
-        from core.decide.second_opinion import ask as ask_model
-
-        if text is None:
-            raise UserError("A language model is asked about a text, and there is none.", "Add --text.")
-        opinion = ask_model(text, ask)
-    return decision(given, diagnosis=diagnosis, opinion=opinion)
-
-
-def _decide_each(path: Path, given: Mapping[str, Any]) -> None:
-    """One line of JSON per line of the file; a line that cannot be read gets one with `error`, and the rest go on."""
-    failed = 0
-    for number, line in enumerate(_read(path).decode("utf-8-sig", "replace").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            told = _decide(_text_of(line), given).as_dict()
-        except UserError as error:
-            failed += 1
-            told = {"error": f"Line {number}: {error.what}", "remedy": error.remedy}
-        _print_json(told)
-    if failed:
-        raise UserError(f"{failed} of the lines could not be read.", "Each says so in its place.")
-
-
-def _text_of(line: str) -> str:
-    try:
-        text = json.loads(line)["text"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError('This is no JSON object with the key "text".', 'Write lines like {"text": "..."}.') from error
-    if not isinstance(text, str):
-        raise UserError('"text" is not a text.', "Put the description in quotation marks.")
-    return text
-
-
-def _print_json(told: Mapping[str, Any]) -> None:
-    # Not through rich, which would wrap and style what another program is to read.
-    sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
+app.command()(decide)
 
 
 def _in_foreground(kind: str, spec: dict[str, Any], title: str, after: Sequence[int], expected_s: float) -> int:

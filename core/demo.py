@@ -13,7 +13,6 @@ from core.decide.answers import read_answers
 from core.decide.engine import rung_of
 from core.documents.index import create_index
 from core.documents.reading import read_folder
-from core.evaluate.experiment import Plan
 from core.evaluate.rungs import LADDER
 from core.ladder import Climb, Submit, climb, submit_index
 from core.store.database import session
@@ -77,7 +76,6 @@ def start_demo(submit: Submit) -> list[Experiment]:
             index_id=index.id,
             metric=task.metric,
             target=task.target,
-            plan=Plan(answers=task.answers),
         )
         experiment = climb(wanted, submit, index_job=index_job)
         with session() as db:

@@ -6,7 +6,6 @@ import datetime as dt
 
 import streamlit as st
 
-from core.decide.answers import settled
 from core.decide.decision import decide
 from core.decide.engine import open_questions
 from core.decide.record import as_html, as_markdown
@@ -32,7 +31,7 @@ with ask:
     diagnosis = describe(answers)
     if diagnosis is not None:
         draw_diagnosis(diagnosis)
-    draw_wizard(answers)
+    draw_wizard(answers, diagnosis.answers if diagnosis is not None else {})
 
 decision = decide(
     own_answers(answers, diagnosis),
@@ -41,11 +40,10 @@ decision = decide(
     assumptions=edited_assumptions(answers),
     today=dt.date.today(),
 )
-begun = bool(settled(answers))
+begun = bool(answers) or diagnosis is not None
 with picture:
     if begun:
-        left = len(open_questions(answers))
-        headline(decision, "So far: {rung}" if left else "Try {rung} first")
+        headline(decision, len(open_questions(answers)))
     draw_tree(decision.advice.path if begun else (), "decide_tree")
 
 part = view("decide_view", ["The answer", "The money", "How it works"], "Part")

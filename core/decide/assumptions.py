@@ -133,11 +133,9 @@ def assumptions_from(answers: Mapping[str, Any]) -> Assumptions:
         given["instruction_tokens"] = numbers["prompt_tokens"]
     if "corpus_tokens" in numbers:
         given["corpus_tokens"] = numbers["corpus_tokens"]
-    if "examples" in numbers:
-        given |= {
-            "examples": max(numbers["examples"], examples_needed(answers)),
-            "examples_at_hand": numbers["examples"],
-        }
+    if "examples" in numbers or "behavior_kind" in answers:
+        at_hand = numbers.get("examples", 0.0)
+        given |= {"examples": max(at_hand, examples_needed(answers)), "examples_at_hand": at_hand}
     if answers.get("data_may_leave") is False:
         given["data_may_leave"] = False
     if answers.get("managed_access") == "openai":

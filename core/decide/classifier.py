@@ -14,7 +14,9 @@ is in core.decide.fit; here is only what is needed to read, so that no page wait
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +35,8 @@ MODEL_FILE = FOLDER / "diagnosis.safetensors"
 DIAGNOSES = ("prompt", "rag", "fine-tune", "both")
 # Layer whose token states are read; chosen by cross-validation among 2 to 6.
 LAYER = 3
+# Words that surely fit into the embedder's 256 tokens.
+PART_WORDS = 150
 # Answers that a text may state beside its diagnosis, as yes-or-no columns; a kind of form has one column each.
 STATED = (
     ("changes_often", True),
@@ -59,12 +63,24 @@ class Reading:
 
 
 def read(texts: Sequence[str], embedder: Embedder) -> list[Reading]:
-    vectors = embedder.embed(texts)
-    states = embedder.token_states(texts, LAYER)
-    return [
-        Reading(text, tokens, places, vector)
-        for text, (tokens, places), vector in zip(texts, states, vectors, strict=True)
-    ]
+    """Read texts together. One that is longer than the embedder takes is read in parts."""
+    parts = [(i, place) for i, text in enumerate(texts) for place in _parts(text)]
+    pieces = [texts[i][start:end] for i, (start, end) in parts]
+    vectors, states = embedder.embed(pieces), embedder.token_states(pieces, LAYER)
+    readings = []
+    for i, text in enumerate(texts):
+        own = [k for k, (of, _) in enumerate(parts) if of == i]
+        vector = np.sum([vectors[k] for k in own], axis=0)
+        places = [(parts[k][1][0] + start, parts[k][1][0] + end) for k in own for start, end in states[k][1]]
+        tokens = np.concatenate([states[k][0] for k in own])
+        readings.append(Reading(text, tokens, places, vector / max(float(np.linalg.norm(vector)), 1e-9)))
+    return readings
+
+
+def _parts(text: str) -> list[tuple[int, int]]:
+    """Stretches of PART_WORDS words; a text without so many is one."""
+    starts = [match.start() for match in re.finditer(r"\S+", text)][::PART_WORDS] or [0]
+    return list(itertools.pairwise([0, *starts[1:], len(text)]))
 
 
 @dataclass(frozen=True)

@@ -34,15 +34,7 @@ MOST_GPUS = 100_000
 Method = Literal["lora", "qlora", "managed"]
 # Rung: (retrieval, what is trained), in the order of the ladder.
 RUNGS: dict[str, tuple[bool, Method | None]] = {
-    "prompt": (False, None),
-    "long-context": (False, None),
-    "rag": (True, None),
-    "lora": (False, "lora"),
-    "qlora": (False, "qlora"),
-    "rag+lora": (True, "lora"),
-    "rag+qlora": (True, "qlora"),
-    "managed": (False, "managed"),
-    "rag+managed": (True, "managed"),
+    rung: (text.retrieval, text.tuned) for rung, text in rulebook().texts.rungs.items()
 }
 
 

@@ -69,9 +69,12 @@ def decide(
     assumptions: Assumptions | None = None,
     today: dt.date | None = None,
 ) -> Decision:
-    """The decision for these answers; what a sentence says fills in what they leave open."""
+    """The decision for these answers; what a sentence says fills in what they do not name.
+
+    An answer of "unsure" counts as well: it takes back what the sentence seemed to say.
+    """
     date = today or dt.date.today()
-    merged = {**(diagnosis.answers if diagnosis is not None else {}), **settled(answers)}
+    merged = settled({**(diagnosis.answers if diagnosis is not None else {}), **answers})
     chosen = assumptions or assumptions_from(merged)
     return Decision(
         answers=merged,

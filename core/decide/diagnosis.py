@@ -16,8 +16,8 @@ import numpy as np
 
 from core.decide.answers import Answer
 from core.decide.classifier import DIAGNOSES, STATED, Classifier, Reading, load, read, sharpened
-from core.decide.fit import Scenario, load_scenarios
 from core.decide.quantities import quantities
+from core.decide.scenarios import Scenario, hash_of, load_scenarios
 from core.errors import UserError
 
 # Characters that are read; a problem that takes more to say is not one problem.
@@ -27,6 +27,8 @@ STATED_FROM = 0.6
 # Below this similarity to every scenario a text is hardly about an assistant's answers: of 124 descriptions that were
 # not trained on none is, of small talk most.
 FAMILIAR = 0.36
+# Probability from which a diagnosis fills in answers; below it, asking is better than guessing.
+SURE_ENOUGH = 0.5
 # How much surer or less sure than usual to be of what the classifier was not made for.
 DOUBTFUL = 3.0
 # Stretches of this many words are tried: a single "how" or "no" says little to a reader, "no matter how" does.
@@ -34,6 +36,7 @@ STRETCH = 3
 # Stretches shown at most, and the least share of the strongest one's influence that makes another worth showing.
 MOST_WORDS, LEAST_INFLUENCE = 4, 0.25
 MOST_CASES = 3
+SURE_OF_LANGUAGE = 0.9
 # Words of a text up to which each is tried: the time grows with their square.
 MOST_EXPLAINED = 120
 WORD = re.compile(r"\b[\w’'-]{1,40}\b")
@@ -135,7 +138,7 @@ def _diagnosis(reading: Reading, was_cut: bool, classifier: Classifier) -> Diagn
         text=reading.text,
         diagnosis=name,
         probabilities=dict(zip(DIAGNOSES, map(float, probabilities), strict=True)),
-        answers=_answers(reading, name, classifier),
+        answers={} if doubtful or probabilities[top] < SURE_ENOUGH else _answers(reading, name, classifier),
         words=_words(shown, _log_odds(found[0, top]) - _log_odds(found[1:, top])),
         cases=cases,
         notes=tuple(notes),
@@ -200,13 +203,22 @@ def _cases(vector: np.ndarray, classifier: Classifier) -> tuple[tuple[Case, ...]
 
 @cache
 def _scenarios() -> list[Scenario]:
-    return load_scenarios()
+    """Raises UserError if they are not those that the classifier was built from: its cases would be other ones."""
+    scenarios = load_scenarios()
+    if hash_of(scenarios) != load().scenarios_hash:
+        raise UserError(
+            "The scenarios have changed since the classifier was built.", "Build it again: python -m core.decide.fit"
+        )
+    return scenarios
 
 
 def is_english(text: str) -> bool:
-    """Whether py3langid takes the text for English, as it does all of the scenarios."""
-    language, _ = _identifier().classify(text)
-    return bool(language == "en")
+    """Whether py3langid takes the text for English, as it does all of the scenarios.
+
+    Of three words or fewer it must be sure: "Wrong JSON" alone might be anything.
+    """
+    language, probability = _identifier().classify(text)
+    return bool(language == "en" or (len(WORD.findall(text)) <= 3 and probability < SURE_OF_LANGUAGE))
 
 
 @cache

@@ -6,16 +6,12 @@ The scenarios in assets/decide/scenarios.jsonl were written for this project by 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.decide.classifier import (
     DIAGNOSES,
@@ -29,48 +25,14 @@ from core.decide.classifier import (
     save,
     sharpened,
 )
-from core.decide.rulebook import FOLDER
-from core.errors import UserError
+from core.decide.scenarios import Scenario, hash_of, load_scenarios
 
-SCENARIOS_FILE = FOLDER / "scenarios.jsonl"
 FOLDS = 6
 # Attention pooling: how often it is trained (the copies are averaged), and how. Chosen by cross-validation.
 COPIES, HEADS, EPOCHS, BATCH = 4, 16, 15, 64
 LEARNING_RATE, WEIGHT_DECAY, DROPOUT, SMOOTHING = 2e-3, 0.1, 0.3, 0.05
 # Words: the inverse of the penalty. The yes-or-no answers have fewer examples, and are held back more.
 WORDS_C, STATED_C = 30.0, 3.0
-
-
-class Scenario(BaseModel):
-    """One described problem with its diagnosis, and the answers that its text states."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    text: str
-    rung: Literal["prompt", "rag", "fine-tune", "both"]
-    group: str
-    answers: dict[str, str | bool | float]
-
-    @property
-    def author(self) -> str:
-        return self.group.partition("-")[0]
-
-
-def load_scenarios(path: Path = SCENARIOS_FILE) -> list[Scenario]:
-    """All scenarios. Raises UserError with the line of one that is not."""
-    scenarios = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            scenarios.append(Scenario.model_validate_json(line))
-        except ValidationError as error:
-            raise UserError(f"{path.name}, line {number}: {error}", "Correct the line.") from error
-    return scenarios
-
-
-def hash_of(scenarios: Sequence[Scenario]) -> str:
-    """Changes with any text, label or answer: a classifier says by it what it was trained on."""
-    listed = json.dumps([scenario.model_dump() for scenario in scenarios], sort_keys=True)
-    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def read_prices(path: Path = FILE) -> Prices:
     """Read and check a price table. Raises UserError that names the entry and the field that are wrong."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path.name} cannot be read: {error}", "Correct assets/prices.yaml.") from error
     try:
         table = Prices.model_validate(raw)

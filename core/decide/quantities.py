@@ -1,6 +1,7 @@
 """Numbers that a description states: examples held, requests a day, a budget, a GPU's memory, the size of a corpus.
 
-Only what is said plainly is taken ("4,000 labelled tickets", "$80", "a 24 GB card"); the rest is left to the wizard.
+Only what is said plainly is taken ("4,000 labelled tickets", "a budget of $80", "a 24 GB card"); the rest is left to
+the wizard.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ _SPELT = r"two|three|five|ten|twenty|fifty|a hundred|a thousand|a million"
 _NUMBER = rf"(?>(?P<number>{_DIGITS}|{_SPELT}))(?![\w.,]*\d)"
 _SCALE = r"(?:\s?(?P<scale>k|m|thousand|million|billion)\b)?+(?!\s(?:hundred|dozen)\b)"
 _AMOUNT = rf"(?<![\w.,$€£-]){_NUMBER}{_SCALE}"
+# The same under other names, for a pattern that offers two places for a number.
+_AMOUNT_2 = _AMOUNT.replace("<number>", "<number_2>").replace("<scale>", "<scale_2>")
 _WORDS = {
     "two": 2.0,
     "three": 3.0,
@@ -39,17 +42,30 @@ EXAMPLES = (
     ),
     re.compile(rf"{_AMOUNT}\s+training\s+(?:examples|pairs|samples)", re.I),
 )
-# Money, hours and gigabytes a day are no requests.
-_NO_REQUESTS = r"(?!\s*(?:dollars|euros|pounds|hours?|minutes|seconds|am|pm|[kmgt]b)\b)"
+# What assistants are asked for; two tablets a day or nine to five every day are no requests.
+_ASKED = (
+    r"(?:requests?|questions?|quer(?:y|ies)|tickets?|calls?|chats?|messages?|mails?|e-?mails?|conversations?|documents?|"
+    r"alerts?|invoices?|claims?|reviews?|transcripts?|records?|items?|lines?|prompts?|answers?|summar(?:y|ies)|times)"
+)
 _A = r"(?:a|an|per|each|every|/)"
 REQUESTS = re.compile(
-    rf"(?<!USD )(?<!since )(?<!/){_AMOUNT}{_NO_REQUESTS}\s*(?:\w+\s){{0,3}}?(?:times\s+)?"
+    rf"(?<!since )(?<!/)(?<!change ){_AMOUNT}\s+(?:[a-z-]+\s){{0,2}}?{_ASKED}\s*"
     rf"{_A}\s*(?P<unit>second|minute|hour|day|week|month)\b",
     re.I,
 )
-BUDGET = re.compile(rf"(?:US\$|\$|USD\s?){_NUMBER}{_SCALE}(?!\s*(?:(?:an?|per|each|every)\b|/))", re.I)
-DOLLARS = re.compile(rf"{_AMOUNT}\s+(?:US\s)?dollars\b(?!\s*(?:an?|per|each|every|/))", re.I)
-GPU = re.compile(rf"{_AMOUNT}\s?GB\b(?=[^.;]{{0,40}}\b(?:GPU|card|VRAM|RTX|A100|H100)\b)", re.I)
+# A sum of money is a budget only where something near it says so: prices and fines are no budgets.
+_TO_SPEND = r"(?:budget|spend|afford|funds?|funded|allowance|at most|up to|less than|no more than|set aside)"
+_MONEY = rf"(?:(?:US\$|\$|USD\s?){_NUMBER}{_SCALE}|{_AMOUNT_2}\s?(?:US\s)?(?:dollars|USD)\b)"
+_SUM = rf"{_MONEY}(?!\s*(?:(?:an?|per|each|every)\b|/))"
+BUDGET = (
+    re.compile(rf"\b{_TO_SPEND}\b[^.;\d]{{0,30}}?{_SUM}", re.I),
+    re.compile(rf"{_SUM}[^.;\d]{{0,25}}?\b(?:budget|to spend|set aside|allowance|at most)\b", re.I),
+)
+_CARD = r"(?:GPU|graphics|card|VRAM|RTX|A100|H100|L4|T4)"
+GPU = (
+    re.compile(rf"{_AMOUNT}\s?GB\s(?:of\s)?(?:\w+\s)?{_CARD}\b", re.I),
+    re.compile(rf"\b{_CARD}\b[\w\s]{{0,12}}?\b(?:with|has|of|have)\s{_AMOUNT}\s?GB\b", re.I),
+)
 _OF_DOCUMENTS = r"(?=[^.;]{0,40}\b(?:document|corpus|manual|wiki|handbook|archive|knowledge))"
 CORPUS = re.compile(rf"{_AMOUNT}\s+(?P<unit>tokens|pages)\b{_OF_DOCUMENTS}", re.I)
 # A printed page of English, as in the wizard's own explanation.
@@ -64,11 +80,12 @@ def quantities(text: str) -> dict[str, float]:
             found.setdefault("examples", _value(match))
     if match := REQUESTS.search(text):
         found["requests_per_day"] = _value(match) * _PER[match["unit"].lower()]
-    for pattern in (BUDGET, DOLLARS):
+    for pattern in BUDGET:
         if match := pattern.search(text):
             found.setdefault("budget_usd", _value(match))
-    if match := GPU.search(text):
-        found["gpu_gb"] = _value(match)
+    for pattern in GPU:
+        if match := pattern.search(text):
+            found.setdefault("gpu_gb", _value(match))
     if match := CORPUS.search(text):
         found["corpus_tokens"] = _value(match) * (TOKENS_PER_PAGE if match["unit"].lower() == "pages" else 1)
     # What cannot be meant as an answer was read wrongly.
@@ -76,8 +93,10 @@ def quantities(text: str) -> dict[str, float]:
 
 
 def _value(match: re.Match[str]) -> float:
-    words = match["number"].lower()
+    said = match.groupdict()
+    words = (said["number"] or said["number_2"]).lower()
+    scale = (said["scale"] or said.get("scale_2") or "").lower()
     number = _WORDS.get(words)
     if number is None:
         number = float(re.sub(r"[, ]", "", words))
-    return number * _SCALES.get((match["scale"] or "").lower(), 1)
+    return number * _SCALES.get(scale, 1)

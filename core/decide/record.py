@@ -45,9 +45,9 @@ _ADDRESS = re.compile(r"(?i)(?<=www)(?=\.)|(?<=https)(?=:)|(?<=http)(?=:)|(?<=ft
 
 @dataclass(frozen=True)
 class Measured:
-    """The verdict of an experiment in which the advised rung, or what stands in for it, took part.
+    """The verdict of an experiment.
 
-    `rung`, `outcome` and `reason` as in core.evaluate.verdict; `n` test examples were scored.
+    `rung`, `outcome` and `reason` as in core.evaluate.verdict; `n` test examples were scored on each of `rungs`.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Measured:
     reason: str
     n: int
     date: dt.date
+    rungs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,10 @@ def write_record(decision: Decision, path: Path, measured: Sequence[Measured] = 
 
 def judge(rung: str, measured: Measured) -> Judgement:
     """What an experiment says about the advice to try `rung` first."""
-    if measured.outcome == "cannot tell yet":
+    stand_in = rulebook().texts.rungs[rung].stand_in
+    if measured.outcome == "cannot tell yet" or stand_in not in measured.rungs:
         return "open"
-    return "confirmed" if measured.rung == _stand_in(rung) else "overturned"
+    return "confirmed" if measured.rung == stand_in else "overturned"
 
 
 def _facts(decision: Decision, measured: Sequence[Measured]) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def _facts(decision: Decision, measured: Sequence[Measured]) -> dict[str, Any]:
         "text": texts.rungs[advice.rung],
         "rungs": texts.rungs,
         "full_fine_tuning": texts.full_fine_tuning,
-        "stand_in": _stand_in(advice.rung),
+        "stand_in": texts.rungs[advice.rung].stand_in,
         "judged": judged,
         "settled": settled,
         "description": _lines(decision.diagnosis.text) if decision.diagnosis is not None else [],
@@ -130,11 +132,6 @@ def _facts(decision: Decision, measured: Sequence[Measured]) -> dict[str, Any]:
         "stale": _stale(decision.assumptions, decision.today),
         "to_measure": list(_to_measure(advice.rung, settled)),
     }
-
-
-def _stand_in(rung: str) -> str:
-    """The rung that Compare runs for it: the last it is told to measure. A service, say, is judged by an adapter."""
-    return rulebook().texts.rungs[rung].measure[-1]
 
 
 def _answer(question: Question, decision: Decision) -> tuple[str, str] | None:
@@ -187,7 +184,7 @@ def _to_measure(rung: str, settled: _Judged | None) -> Iterator[str]:
     retrieval, method = RUNGS[rung]
     if settled is None:
         yield "rungs"
-    if _stand_in(rung) != rulebook().texts.rungs[rung].ladder:
+    if rulebook().texts.rungs[rung].stand_in != rulebook().texts.rungs[rung].ladder:
         yield "stand_in"
     if retrieval:
         yield "retrieval"

@@ -99,12 +99,17 @@ class Next(_Strict):
 class RungText(_Strict):
     """What is said about a rung.
 
-    `ladder`: the rung of the ladder it is drawn on; `measure`: what Compare runs; `next`: the first list whose
+    `spoken`: its name within a sentence; `stand_in`: the rung that Compare measures for it; `ladder`: the rung of the
+    ladder it is drawn on; `measure`: what Compare runs; `next`: the first list whose
     condition holds, less the rungs that are not `possible`.
     """
 
     title: str
     meaning: str
+    spoken: str
+    retrieval: bool
+    tuned: Literal["lora", "qlora", "managed"] | None
+    stand_in: str | None
     ladder: Literal["base", "prompt", "rag", "lora", "rag+lora", "managed"]
     measure: list[Literal["base", "prompt", "rag", "lora", "rag+lora"]]
     next: list[Next]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # Texts read at once for their tokens' states, which take 1.5 KB a token and layer.
 TOKEN_BATCH = 32
+
+_LOADING = threading.Lock()
 
 
 class Embedder:
@@ -70,9 +73,14 @@ class Embedder:
         return states
 
 
-@lru_cache(maxsize=2)
 def load_embedder(embedder: str = BUNDLED_EMBEDDER) -> Embedder:
-    """Open an encoder by id or folder. Raises UserError when there is none."""
+    """Open an encoder by id or folder, once for all sessions. Raises UserError when there is none."""
+    with _LOADING:
+        return _load(embedder)
+
+
+@lru_cache(maxsize=2)
+def _load(embedder: str) -> Embedder:
     from sentence_transformers import SentenceTransformer
 
     try:

@@ -9,8 +9,9 @@ from itertools import groupby, zip_longest
 import streamlit as st
 
 from core.decide.answers import Answer, settled
+from core.decide.costs import RUNGS, monthly
 from core.decide.decision import Decision
-from core.decide.engine import Reason, Step, open_questions, texts_for
+from core.decide.engine import Reason, Step, texts_for
 from core.decide.record import Measured, judge
 from core.decide.rulebook import rulebook
 from core.store.lists import experiments
@@ -21,29 +22,30 @@ from pages.widgets.money import usd
 from pages.widgets.words import many
 
 CONFIDENCE_COLOUR = {"high": "green", "medium": "orange", "low": "red"}
+# How many times dearer than another way to tune the advice must be before it is mentioned.
+NOTABLY = 2
 CONFIDENCE_HELP = (
-    "Of all ways in which the open questions could still be answered, the share that leads to the same rung; lower "
-    "when answers conflict, or when they were read from a sentence that could mean something else. It says how settled "
-    "the advice is, not whether it is right: only measuring tells that."
+    "Of all ways in which the open questions could still be answered, the share that leads to the same place on the "
+    "ladder; lower when answers conflict, or when they were read from a sentence that could mean something else. It "
+    "says how settled the advice is, not whether it is right: only measuring tells that."
 )
 
 
-def headline(decision: Decision, heading: str = "Try {rung} first") -> None:
-    """The rung, what it is, and how settled the advice is."""
+def headline(decision: Decision, left: int) -> None:
+    """The rung, what it is, and how settled the advice is; `left` questions are still to be asked."""
     advice, text = decision.advice, rulebook().texts.rungs[decision.advice.rung]
     cost = decision.costs[advice.rung]
-    st.subheader(heading.format(rung=plain(advice.rung)))
+    st.subheader(f"So far: {plain(advice.rung)}" if left else f"Try {plain(advice.rung)} first")
     st.markdown(f"**{plain(text.title)}.** {plain(text.meaning)}")
     if not cost.available:
         st.warning(plain(cost.note), title="As things stand, this rung cannot be had")
-    opened = len(open_questions(decision.answers))
     st.badge(
         f"Confidence {advice.confidence_word}, {advice.confidence:.0%}",
         color=CONFIDENCE_COLOUR[advice.confidence_word],  # type: ignore[arg-type]
         help=CONFIDENCE_HELP,
     )
-    if opened:
-        st.caption(f"{many(opened, 'question')} could still turn it; each answer settles more.")
+    if left:
+        st.caption(f"{many(left, 'question')} could still turn it; each answer settles more.")
 
 
 def draw_advice(decision: Decision, measured: Sequence[tuple[Experiment, Measured]]) -> None:
@@ -83,11 +85,12 @@ def draw_advice(decision: Decision, measured: Sequence[tuple[Experiment, Measure
 
 
 def measured_for(answers: Mapping[str, Answer]) -> list[tuple[Experiment, Measured]]:
-    """The experiments that were started from exactly these answers and have a verdict, the newest first."""
+    """The experiments that were started from these answers, or from some of them, and have a verdict; newest first."""
     given = settled(answers)
     found = []
     for experiment in experiments():
-        if experiment.report and given and experiment.spec.get("answers") == given:
+        led_by = experiment.spec.get("answers") or {}
+        if experiment.report and led_by and led_by.items() <= given.items():
             verdict = experiment.report["verdict"]
             found.append(
                 (
@@ -99,6 +102,7 @@ def measured_for(answers: Mapping[str, Answer]) -> list[tuple[Experiment, Measur
                         reason=verdict["reason"],
                         n=experiment.report["n"],
                         date=dt.date.fromtimestamp(experiment.created_at),
+                        rungs=tuple(row["rung"] for row in experiment.report["rungs"]),
                     ),
                 )
             )
@@ -129,18 +133,47 @@ def _measured(decision: Decision, measured: Sequence[tuple[Experiment, Measured]
 
 def _price(decision: Decision) -> None:
     """How long it takes and what it costs; the assumptions stand beside the table of all rungs."""
-    cost = decision.costs[decision.advice.rung]
+    rung, assumed, found = decision.advice.rung, decision.assumptions, decision.costs
+    cost = found[rung]
+    own = bool(cost.memory_gb) and assumed.gpu_owned
+    free = "Your own GPU: power and wear are not counted." if own else ""
     with st.grid(5, min_column_width=130):
         st.metric("Work to set up", f"{cost.setup_hours:,.0f} hours", help="People's time, with collecting examples.")
-        st.metric("Bills to set up", usd(cost.setup_usd), help="For training and indexing, without salaries.")
-        st.metric("1,000 requests", usd(cost.usd_per_1000), help="At the volume that is assumed.")
+        st.metric("Bills to set up", usd(cost.setup_usd), help=f"For training and indexing, without salaries. {free}")
+        st.metric("Bills a month", usd(monthly(assumed, rung, assumed.requests_per_day)), help=free or None)
         st.metric("One answer", f"{cost.latency_s:,.1f} s", help="To a request that is alone.")
         st.metric(
             "GPU memory",
             f"{cost.memory_gb:,.0f} GB" if cost.memory_gb else "none",
             help="That must be there for training and serving; none when somebody else serves.",
         )
-    st.caption("Estimates from editable assumptions and dated prices: see The money.")
+    st.caption(
+        f"Estimates at {assumed.requests_per_day:,.0f} requests a day, from editable assumptions and dated prices: "
+        "see The money."
+    )
+    wanted = decision.answers.get("latency_s")
+    if isinstance(wanted, float | int) and cost.latency_s > wanted:
+        st.warning(
+            f"An answer within {wanted:g} s was wanted, and {cost.latency_s:,.1f} s are estimated. Choose a smaller "
+            "model or a faster GPU under The money.",
+        )
+    _cheaper(decision)
+
+
+def _cheaper(decision: Decision) -> None:
+    """A word where the bills speak for the other way to tune: a service instead of a GPU, or the reverse."""
+    rung, assumed, found = decision.advice.rung, decision.assumptions, decision.costs
+    retrieval, tuned = RUNGS[rung]
+    if tuned is None:
+        return
+    others = [name for name, (r, t) in RUNGS.items() if r == retrieval and t and t != tuned and found[name].available]
+    bills = {name: monthly(assumed, name, assumed.requests_per_day) for name in (*others, rung)}
+    least = min(bills, key=lambda name: bills[name])
+    if bills[rung] > NOTABLY * bills[least] and bills[rung] - bills[least] >= 1:
+        st.info(
+            f"By the bills alone, {plain(least)} would be cheaper at this volume: {plain(usd(bills[least]))} a month "
+            f"instead of {plain(usd(bills[rung]))}. The rules also look at budget, data and access: see Why."
+        )
 
 
 def _ladder(decision: Decision) -> None:

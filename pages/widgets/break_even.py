@@ -11,36 +11,24 @@ import streamlit as st
 
 from core.decide.assumptions import Assumptions
 from core.decide.costs import MOST_REQUESTS, RUNGS, Cost, break_even, curves
+from core.decide.rulebook import rulebook
 from pages.widgets.ladder import NEUTRAL, RUNG_COLOURS
 from pages.widgets.look import ink
 
 # Below a cent a month nobody asks which is cheaper, and a logarithmic axis has no zero.
 LEAST_USD = 0.01
 POINTS = 241
-# How the chart and its break-evens name a rung.
-NAMES = {
-    "prompt": "the long prompt",
-    "long-context": "all documents in every prompt",
-    "rag": "retrieval",
-    "lora": "a LoRA adapter of your own",
-    "qlora": "a QLoRA adapter of your own",
-    "rag+lora": "a LoRA adapter beside retrieval",
-    "rag+qlora": "a QLoRA adapter beside retrieval",
-    "managed": "a managed fine-tune",
-    "rag+managed": "a managed fine-tune beside retrieval",
-}
-# Variants share the colour of the rung they are drawn on, and are dashed.
-LINES = {
-    "prompt": ("prompt", "solid"),
-    "long-context": ("prompt", "dash"),
-    "rag": ("rag", "solid"),
-    "lora": ("lora", "solid"),
-    "qlora": ("lora", "dash"),
-    "rag+lora": ("rag+lora", "solid"),
-    "rag+qlora": ("rag+lora", "dash"),
-    "managed": ("managed", "solid"),
-    "rag+managed": ("managed", "dash"),
-}
+
+
+def spoken(rung: str) -> str:
+    """Its name within a sentence."""
+    return rulebook().texts.rungs[rung].spoken
+
+
+def _line(rung: str) -> tuple[str, str]:
+    """Colour and dash: variants share the colour of the rung they are drawn on, and are dashed."""
+    ladder = rulebook().texts.rungs[rung].ladder
+    return RUNG_COLOURS[ladder], "solid" if ladder == rung else "dash"
 
 
 def matters(a: Assumptions, found: Mapping[str, Cost], rung: str) -> tuple[str, str]:
@@ -68,7 +56,7 @@ def own(a: Assumptions, found: Mapping[str, Cost], rung: str) -> str:
 
 def pays_off(a: Assumptions, cheaper_later: str, dearer_later: str) -> str:
     """The break-even of two rungs as a sentence."""
-    first, second = sentence_start(NAMES[cheaper_later]), NAMES[dearer_later]
+    first, second = sentence_start(spoken(cheaper_later)), spoken(dearer_later)
     volume, today = break_even(a, cheaper_later, dearer_later), f"{a.requests_per_day:,.10g}"
     if volume is not None and volume < 1:
         return f"{first} costs less than {second} at any volume."
@@ -126,14 +114,14 @@ def break_even_figure(a: Assumptions, found: Mapping[str, Cost], rung: str) -> t
     lines = {name: np.maximum(usd, LEAST_USD) for name, usd in curves(a, drawn, volumes).items()}
     figure = go.Figure()
     for name, line in lines.items():
-        colour, dash = LINES[name]
+        colour, dash = _line(name)
         figure.add_trace(
             go.Scatter(
                 x=volumes,
                 y=line,
                 name=f"★ {name}" if name == rung else name,
                 mode="lines",
-                line={"color": RUNG_COLOURS[colour], "dash": dash, "width": 4 if name == rung else 2.5},
+                line={"color": colour, "dash": dash, "width": 4 if name == rung else 2.5},
                 hovertemplate=f"<b>{name}</b><br>%{{x:,.3s}} requests a day<br>$%{{y:,.2f}} a month<extra></extra>",
             )
         )
@@ -156,7 +144,7 @@ def break_even_figure(a: Assumptions, found: Mapping[str, Cost], rung: str) -> t
             name="break-even",
             mode="markers",
             text=[
-                f"{sentence_start(NAMES[late])} pays off<br>against {NAMES[early]}<br>from {about(volume)} a day"
+                f"{sentence_start(spoken(late))} pays off<br>against {spoken(early)}<br>from {about(volume)} a day"
                 for volume, late, early in marks
             ],
             marker={"symbol": "diamond", "size": 11, "color": NEUTRAL, "line": {"color": "white", "width": 1.5}},

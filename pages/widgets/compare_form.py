@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
+from core.decide.answers import to_link
 from core.decide.engine import rung_of
 from core.errors import UserError
 from core.evaluate.experiment import Plan, create_experiment
@@ -88,9 +89,16 @@ def _advised() -> str:
         words += " A managed fine-tune cannot be measured here yet; an adapter of your own stands for it."
     with st.container(border=True):
         st.markdown(f":material/alt_route: **From Decide: try {plain(rung)} first.** {words}")
-        if st.button("Compare without it", key="compare_forget"):
-            forget_in_compare()
-            st.rerun()
+        with st.container(horizontal=True):
+            st.page_link(
+                "pages/decide.py",
+                label="Back to the advice",
+                icon=":material/arrow_back:",
+                query_params=to_link(answers),
+            )
+            if st.button("Compare without it", key="compare_forget"):
+                forget_in_compare()
+                st.rerun()
     return rung
 
 

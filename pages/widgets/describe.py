@@ -16,7 +16,7 @@ from core.settings import get_settings
 from pages.widgets.errors import guard, plain, show_error
 from pages.widgets.ladder import RUNG_COLOURS
 from pages.widgets.look import ink
-from pages.widgets.wizard import current_text, remember
+from pages.widgets.wizard import LONGEST_IN_LINK, current_text, remember
 
 MEANING = {
     "prompt": "a better prompt first",
@@ -43,10 +43,14 @@ def describe(answers: Mapping[str, Answer]) -> Diagnosis | None:
             height=100,
             key=f"describe_{hash(text)}",
             placeholder="Our assistant keeps answering in English instead of Vietnamese, whatever the prompt says.",
-            help="Two or three sentences are enough. It is read on this machine and sent nowhere.",
+            help="Two or three sentences are enough. They are read by the machine that runs this app and sent to no "
+            "service. They stand in the address of this page, so that a link shares them: leave out what is secret.",
         )
         read = st.form_submit_button("Read it", icon=":material/psychology:")
-    if read and written.strip() != text:
+    if read and text and not written.strip():
+        remember(own_answers(answers, _read(text)), text="")
+        st.rerun()
+    if read and written.strip() and written.strip() != text:
         earlier = _read(text) if text else None
         found = _read(written)
         if found is None:
@@ -100,7 +104,12 @@ def draw_diagnosis(diagnosis: Diagnosis) -> None:
                     st.badge(plain(MEANING[case.diagnosis]), color="gray")
                     st.caption(f"similarity {case.similarity:.2f}")
                 st.text(case.text)
-        st.caption("It has filled in the answers it found. Change any of them below; yours count.")
+        if diagnosis.answers:
+            st.caption("It has filled in the answers it found. Change any of them below; yours count.")
+        else:
+            st.caption("That is too unsure to fill in anything: please answer the questions.")
+        if len(diagnosis.text) > LONGEST_IN_LINK:
+            st.caption("So long a description fits into no link: it is kept for this visit only.")
         if get_settings().generation_url:
             _second_opinion(diagnosis)
 

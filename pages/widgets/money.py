@@ -57,9 +57,9 @@ def headline(a: Assumptions, found: Mapping[str, Cost], rung: str, following: li
 
 
 def usd(value: float) -> str:
-    """ "$4.62", "$12,300", "under a cent", "nothing"."""
+    """ "$4.62", "$12,300", "under a cent", "no bill"."""
     if value <= 0:
-        return "nothing"
+        return "no bill"
     if value < LEAST_USD / 2:
         return "under a cent"
     return f"${value:,.2f}" if value < 100 else f"${value:,.0f}"

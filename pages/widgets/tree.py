@@ -131,9 +131,9 @@ def _word(start: Place, end: Place, word: str, lit: bool) -> dict[str, Any]:
         "y": end.y,
         "text": f"<b>{word}</b>" if lit else word,
         "showarrow": False,
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "xshift": 2,
+        "xanchor": "right",
+        "yanchor": "middle",
+        "xshift": -3,
         "font": {"size": 10},
         "opacity": 1.0 if lit else 0.6,
     }

@@ -12,15 +12,21 @@ from core.decide.rulebook import rulebook
 from core.decide.schema import Question
 from pages.widgets.errors import plain
 
-# Parameters of the address beside the answers: the question that is being changed, and the description.
-AT, TEXT = "at", "text"
+# Parameters of the address beside the answers: the question that is being changed, the description, edited costs.
+AT, TEXT, COSTS = "at", "text", "cost."
 # A description as long as this still makes a link that every browser and chat takes; a longer one stays in the session.
 LONGEST_IN_LINK = 1_500
-_UNDO, _TEXT, _IN_COMPARE = "decide_undo", "decide_text", "decide_in_compare"
+_UNDO, _TEXT, _STATE, _IN_COMPARE = "decide_undo", "decide_text", "decide_state", "decide_in_compare"
 
 
 def current_answers() -> dict[str, Answer]:
-    """The answers in the address. What is not understood there is said once, and dropped."""
+    """The answers in the address. What is not understood there is said once, and dropped.
+
+    Whoever comes back from another page has an address without them; then the session's last ones are put there.
+    """
+    if not any(key in st.query_params for key in (*_ids(), TEXT)):
+        st.query_params.update(st.session_state.get(_STATE, {}))
+    st.session_state[_STATE] = dict(st.query_params.items())
     answers, problems = from_link(dict(st.query_params.items()))
     for problem in problems:
         st.warning(plain(problem), title="The link holds an answer that is not understood")
@@ -33,21 +39,25 @@ def current_text() -> str:
 
 
 def remember(answers: Mapping[str, Answer], text: str | None = None, at: str | None = None) -> None:
-    """Put the state into the address; other parameters, such as edited costs, stay. `text` None leaves it as it is."""
+    """Put the state into the address; edited costs stay there. `text` None leaves the description as it is."""
     described = current_text() if text is None else text
-    ids = {question.id for question in rulebook().questions}
-    others = {key: value for key, value in st.query_params.items() if key not in ids | {AT, TEXT}}
+    others = {key: value for key, value in st.query_params.items() if key.startswith(COSTS)}
     state = others | to_link(answers)
     if at is not None:
         state[AT] = at
     if described and len(described) <= LONGEST_IN_LINK:
         state[TEXT] = described
     st.session_state[_TEXT] = described
+    st.session_state[_STATE] = state
     st.query_params.from_dict(state)
 
 
-def draw_wizard(answers: Mapping[str, Answer]) -> None:
-    """The question that is due, or the one being changed, with the way back."""
+def _ids() -> list[str]:
+    return [question.id for question in rulebook().questions]
+
+
+def draw_wizard(answers: Mapping[str, Answer], read: Mapping[str, Answer]) -> None:
+    """The question that is due, or the one being changed, with the way back. `read` was taken from a description."""
     left = open_questions(answers)
     changing = st.query_params.get(AT)
     known = {question.id: question for question in rulebook().questions}
@@ -58,7 +68,7 @@ def draw_wizard(answers: Mapping[str, Answer]) -> None:
             st.markdown("No other answer can change the rung now, except by changing one of yours.")
         else:
             _question(question, answers, left)
-    _given(answers)
+    _given(answers, read)
 
 
 def _question(question: Question, answers: Mapping[str, Answer], left: list[Question]) -> None:
@@ -70,7 +80,7 @@ def _question(question: Question, answers: Mapping[str, Answer], left: list[Ques
     st.subheader(question.text)
     st.markdown(question.help)
     st.caption(f"For example: {question.example}")
-    with st.form(f"question_{question.id}", border=False):
+    with st.form("question", border=False):
         answer = _input(question, answers.get(question.id))
         with st.container(horizontal=True):
             go_on = st.form_submit_button("Next", type="primary", icon=":material/arrow_forward:")
@@ -92,24 +102,17 @@ def _input(question: Question, given: Answer | None) -> Answer | None:
     values = question.values()
     preset = values.index(given) if given in values else None
     key = f"answer_{question.id}"
-    if question.kind != "number":
-        chosen: Answer | None = st.radio(
-            question.text,
-            values,
-            index=preset,
-            format_func=lambda value: in_words(question.id, value),
-            key=key,
-            label_visibility="collapsed",
-        )
-        return chosen
-    chosen = st.radio(
+    words = _typical if question.kind == "number" else in_words
+    chosen: Answer | None = st.radio(
         question.text,
         values,
         index=preset,
-        format_func=lambda value: _typical(question, float(value)),
+        format_func=lambda value: words(question.id, value),
         key=key,
         label_visibility="collapsed",
     )
+    if question.kind != "number":
+        return chosen
     exact = st.number_input(
         f"Or the exact figure, {question.unit}",
         0.0,
@@ -119,25 +122,32 @@ def _input(question: Question, given: Answer | None) -> Answer | None:
         format="%.10g",
         placeholder="None",
     )
-    return chosen if exact is None else float(exact)
+    # A figure that only stands there because it was given before does not outweigh a button that was pressed now.
+    return chosen if exact is None or (chosen is not None and exact == given) else float(exact)
 
 
-def _typical(question: Question, value: float) -> str:
+def _typical(key: str, value: Answer) -> str:
     """ "A few hundred (200 requests a day)"; the figure is left out where the words hold it already."""
-    words = question.typical[value]
-    return words if value == 0 or f"{value:,.10g}" in words else f"{words} ({in_words(question.id, value)})"
+    words = rulebook().question(key).typical[float(value)]
+    return words if not value or f"{value:,.10g}" in words else f"{words} ({in_words(key, value)})"
 
 
-def _given(answers: Mapping[str, Answer]) -> None:
+def _given(answers: Mapping[str, Answer], read: Mapping[str, Answer]) -> None:
     """What was answered, each a button that opens it again, and a new start that can be undone."""
     if answers:
+        some_read = any(read.get(key) == value for key, value in answers.items())
         st.markdown("**Your answers**, each can be changed:")
+        if some_read:
+            st.caption(":material/psychology: was read from your description. Is it right?")
         with st.container(horizontal=True, gap="xsmall"):
             for key, value in answers.items():
                 question = rulebook().question(key)
                 words = in_words(key, value)
                 label = f"{question.short}: {words if len(words) <= 32 else words[:31] + '…'}"
-                if st.button(plain(label), key=f"change_{key}", icon=":material/edit:", help=plain(words)):
+                guessed = read.get(key) == value
+                icon = ":material/psychology:" if guessed else ":material/edit:"
+                hint = f"{words} (read from your description: is it right?)" if guessed else words
+                if st.button(plain(label), key=f"change_{key}", icon=icon, help=plain(hint)):
                     remember(answers, at=key)
                     st.rerun()
     with st.container(horizontal=True):

@@ -111,14 +111,15 @@ def test_texts_give_one_line_each_even_where_one_cannot_be_read(
         "not json",
         '{"words": "x"}',
         '{"text": 7}',
-        '{"text": "Our tone of voice never holds, however often we rewrite the prompt.", "rung": "fine-tune"}',
+        # A line separator is no end of a line of JSON.
+        '{"text": "Our tone of voice never holds,\u2028however often we rewrite the prompt.", "rung": "fine-tune"}',
     ]
     file.write_text("\ufeff" + "\n".join(lines) + "\n\n", encoding="utf-8")
     status, out, err = run(monkeypatch, capsys, "--texts", str(file))
     told = [json.loads(line) for line in out.splitlines()]
     assert [row.get("diagnosis", "error") for row in told] == ["rag", "error", "error", "error", "error", "fine-tune"]
     assert told[2]["error"].startswith("Line 3: ") and told[1]["remedy"]
-    assert status == 1 and "4 of the lines" in err
+    assert status == 1 and "4 lines could not be read" in err
 
 
 def test_words_instead_of_json(
@@ -161,7 +162,8 @@ def test_wrong_answers_are_named(
         (["--text", "  "], "no sentence to read"),
         (["--answers", "missing.json"], "cannot be read"),
         (["--texts", "missing.jsonl"], "cannot be read"),
-        (["--text", "a", "--texts", "b"], "Give one of them"),
+        (["--text", "a", "--texts", "b"], "goes with --answers alone"),
+        (["--texts", "b", "--record", "r.md"], "goes with --answers alone"),
     ],
 )
 def test_missing_input_is_named(
@@ -192,6 +194,13 @@ def test_a_language_model_may_be_asked_as_well(
         assert said in " ".join((out + err).split())
         assert service.requests[0]["messages"][-1]["content"] == "It invents our prices."
     get_settings.cache_clear()
+
+
+def test_output_is_readable_in_a_pipe_of_any_encoding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = run(monkeypatch, capsys, "--text", "Trợ lý của chúng tôi không biết giá mới", "--json")
+    assert out.isascii() and json.loads(out)["text"].startswith("Trợ lý")
 
 
 def test_disagreement_lowers_the_confidence() -> None:

@@ -230,9 +230,11 @@ def test_answers_become_assumptions() -> None:
         }
     )  # fmt: skip
     assert (a.requests_per_day, a.instruction_tokens, a.corpus_tokens) == (1, 6000, 7e6)
-    # 200 is what texts.yaml says an unnamed kind of form needs; 12 of them need not be written.
-    assert (a.examples, a.examples_at_hand) == (200, 12)
-    assert costs(a, TODAY)["lora"].setup_hours == pytest.approx(8 + 16 + 188 * 3 / 60)
+    # 500 is what texts.yaml says an unnamed kind of form needs; 12 of them need not be written.
+    assert (a.examples, a.examples_at_hand) == (500, 12)
+    assert costs(a, TODAY)["lora"].setup_hours == pytest.approx(8 + 16 + 488 * 3 / 60)
+    # The page says "collect about 2,000", and so do the costs.
+    assert assumptions_from({"behavior_kind": "language"}).examples == 2_000
     assert (a.gpu_owned, a.gpu_gb, a.train_gpu, a.serve_gpu, a.data_may_leave) == (
         True, 40, "a100-80gb", "a100-80gb", False,
     )  # fmt: skip

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from core.decide.answers import read_answers
-from core.decide.classifier import DIAGNOSES, MODEL_FILE, load, new_vectorizer
+from core.decide.classifier import DIAGNOSES, MODEL_FILE, load, new_vectorizer, read
 from core.decide.diagnosis import MOST_CHARACTERS, Diagnosis, diagnose, diagnose_all, is_english
-from core.decide.fit import calibration_error, fit, hash_of, labels_of, load_scenarios
+from core.decide.fit import calibration_error, fit, labels_of
 from core.decide.rulebook import rulebook
+from core.decide.scenarios import hash_of, load_scenarios
 from core.errors import UserError
+from core.models.embedding import load_embedder
 
 pytestmark = pytest.mark.integration
 UNSEEN = Path(__file__).parent / "unseen.jsonl"
@@ -61,9 +63,6 @@ def test_scenarios_are_many_and_their_answers_are_the_wizards() -> None:
 
 def test_training_again_reads_the_same() -> None:
     """On a few scenarios, twice: the seed decides everything."""
-    from core.decide.classifier import read
-    from core.models.embedding import load_embedder
-
     scenarios = load_scenarios()[:120]
     readings = read([scenario.text for scenario in scenarios], load_embedder())
     first, second = (fit(scenarios, readings, seed=3).probabilities(readings[0]) for _ in range(2))
@@ -149,7 +148,21 @@ def test_odd_texts_get_a_diagnosis(text: str) -> None:
 def test_other_languages_lower_the_confidence_and_say_so(text: str) -> None:
     found = diagnose(text)
     assert not is_english(text) and any("English" in note for note in found.notes)
-    assert found.probability < 0.9
+    assert found.answers == {}
+    reading = read([found.text], load_embedder())[0]
+    assert found.probability < load().probabilities(reading)[0].max()
+
+
+@pytest.mark.parametrize("text", ["Wrong JSON", "JSON is invalid", "It ignores instructions"])
+def test_short_english_is_english(text: str) -> None:
+    assert is_english(text)
+
+
+def test_what_is_said_at_the_end_of_a_long_text_is_read() -> None:
+    """The embedder takes 256 tokens; a longer text is read in parts."""
+    preamble = "We are a family firm with three branches and forty people, and we like our work a lot. " * 15
+    found = diagnose(preamble + "It does not know the prices we changed last week, nor our new opening hours.")
+    assert found.diagnosis == "rag"
 
 
 def test_small_talk_is_not_taken_for_a_problem() -> None:

@@ -210,6 +210,10 @@ def test_a_new_question_and_a_new_rung_need_no_code(own_rules: Path) -> None:
     rung = {
         "title": "A person reads every answer",
         "meaning": "The model drafts, a person sends.",
+        "spoken": "a person who reads",
+        "retrieval": False,
+        "tuned": None,
+        "stand_in": None,
         "ladder": "prompt",
         "measure": ["base", "prompt"],
         "next": [{"rungs": ["rag"]}],
