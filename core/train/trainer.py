@@ -101,7 +101,7 @@ def _trainer(
     on_gpu = loaded.device.type == "cuda"
     model = loaded.model
     if recipe.method == "qlora":
-        # Casts norms to fp32; checkpointing is left to the trainer's own setting below.
+        # Casts all that is not quantised (norms, embeddings, head) to fp32; checkpointing is the trainer's own setting.
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     total = recipe.steps(len(learned))
     every = math.ceil(total / recipe.evaluations)

@@ -89,7 +89,7 @@ def _advised() -> str:
         words += " A managed fine-tune cannot be measured here yet; an adapter of your own stands for it."
     with st.container(border=True):
         st.markdown(f":material/alt_route: **From Decide: try {plain(rung)} first.** {words}")
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(
                 "pages/decide.py",
                 label="Back to the advice",

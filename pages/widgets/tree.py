@@ -74,7 +74,7 @@ def tree_figure(path: Sequence[Step]) -> go.Figure:
             on_path = name in lit and lit[name].holds == holds
             to_test = branch.to in book.rules.tree
             lines.append(_edge(places[name], places[branch.to], to_test, on_path, name in sure))
-            words.append(_word(places[name], places[branch.to], "yes" if holds else "no", on_path))
+            words.append(_word(places[name], places[branch.to], "yes" if holds else "no", to_test, on_path))
         words.append(_test(places[name], test, name in lit))
     for rung, text in book.texts.rungs.items():
         lines.append(_rung(places[rung], rung, text, rung == reached))
@@ -124,16 +124,16 @@ def _edge(start: Place, end: Place, to_test: bool, lit: bool, sure: bool) -> dic
     }
 
 
-def _word(start: Place, end: Place, word: str, lit: bool) -> dict[str, Any]:
-    """ "yes" or "no" on the line that it leads along."""
+def _word(start: Place, end: Place, word: str, to_test: bool, lit: bool) -> dict[str, Any]:
+    """ "yes" or "no" at the line that it leads along: on the side where no frame stands."""
     return {
         "x": start.x + 0.5,
         "y": end.y,
         "text": f"<b>{word}</b>" if lit else word,
         "showarrow": False,
-        "xanchor": "right",
-        "yanchor": "middle",
-        "xshift": -3,
+        "xanchor": "right" if to_test else "left",
+        "yanchor": "middle" if to_test else "bottom",
+        "xshift": -3 if to_test else 3,
         "font": {"size": 10},
         "opacity": 1.0 if lit else 0.6,
     }

@@ -65,7 +65,7 @@ def draw_wizard(answers: Mapping[str, Answer], read: Mapping[str, Answer]) -> No
     with st.container(border=True):
         if question is None:
             st.progress(1.0, "All questions that matter are answered.")
-            st.markdown("No other answer can change the rung now, except by changing one of yours.")
+            st.markdown("Nothing else that could be asked would change the rung.")
         else:
             _question(question, answers, left)
     _given(answers, read)
