@@ -10,8 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 import yaml
 
-from core.decide.assumptions import open_models
-from core.decide.costs import LONGEST
+from core.decide.assumptions import LONGEST, open_models
 from core.decide.prices import GpuPrice, prices
 from core.decide.rulebook import FOLDER, rulebook
 from core.models.estimate import Memory, Method, Shape, training_hours, training_memory

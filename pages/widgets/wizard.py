@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -165,7 +165,7 @@ def _given(answers: Mapping[str, Answer], read: Mapping[str, Answer]) -> None:
             st.rerun()
 
 
-def compare_parameters(rungs: list[str], answers: Mapping[str, Answer]) -> dict[str, str]:
+def compare_parameters(rungs: Sequence[str], answers: Mapping[str, Answer]) -> dict[str, str]:
     """The address of a new comparison that was led to by these answers; `answers_in_compare` reads them there."""
     given = {f"decide.{key}": value for key, value in to_link(settled(answers)).items()}
     return {"new": "1", "rungs": ",".join(rungs)} | given
