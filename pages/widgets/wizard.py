@@ -80,7 +80,8 @@ def _question(question: Question, answers: Mapping[str, Answer], left: list[Ques
     st.subheader(question.text)
     st.markdown(question.help)
     st.caption(f"For example: {question.example}")
-    with st.form("question", border=False):
+    # A form of its own for each question: in one that stayed, the old answers would stand beside the new for a moment.
+    with st.form(f"question_{question.id}", border=False):
         answer = _input(question, answers.get(question.id))
         with st.container(horizontal=True):
             go_on = st.form_submit_button("Next", type="primary", icon=":material/arrow_forward:")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from core.decide.rulebook import rulebook
 from tests.browser.conftest import Visitor, serving
 from tests.pages.furnish import jsonl
 
@@ -89,10 +90,20 @@ def test_sentence_and_wizard_lead_to_a_rung_a_record_and_compare(full_app: str, 
     tab.page.get_by_text("Reads like").wait_for(timeout=120_000)
     tab.settle()
     tab.shoot("journey-diagnosis")
-    asked = tab.page.get_by_test_id("stForm").nth(1)
-    for answer in ("No", "Several hundred (500 examples)", "No", "No", "No", "No", "24 GB"):
+    for question, answer in (
+        ("behavior_changes_often", "No"),
+        ("examples", "Several hundred (500 examples)"),
+        ("changes_often", "No"),
+        ("private_documents", "No"),
+        ("needs_citations", "No"),
+        ("data_may_leave", "No"),
+        ("gpu_gb", "24 GB"),
+    ):
+        asked = tab.page.get_by_role("radiogroup", name=rulebook().question(question).text)
         asked.get_by_text(answer, exact=True).click()
-        asked.get_by_role("button", name="Next").click()
+        tab.page.get_by_test_id("stForm").nth(1).get_by_role("button", name="Next").click()
+        # Until it is gone, the old question stands beside the new one for a moment.
+        asked.wait_for(state="detached")
         tab.settle()
     tab.page.get_by_role("heading", name="Try lora first").wait_for()
     tab.page.get_by_text("All questions that matter are answered.").wait_for()
