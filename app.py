@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from core.decide.rulebook import rulebook
 from pages.widgets.errors import guard
 
 ASSETS = Path(__file__).parent / "assets"
@@ -69,4 +70,5 @@ page = st.navigation(
     }
 )
 with guard():
+    rulebook()  # a slip in the wizard's files is said now, and not to the person whom it would lead astray
     page.run()

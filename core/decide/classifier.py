@@ -66,13 +66,13 @@ def read(texts: Sequence[str], embedder: Embedder) -> list[Reading]:
     """Read texts together. One that is longer than the embedder takes is read in parts."""
     parts = [(i, place) for i, text in enumerate(texts) for place in _parts(text)]
     pieces = [texts[i][start:end] for i, (start, end) in parts]
-    vectors, states = embedder.embed(pieces), embedder.token_states(pieces, LAYER)
+    read_pieces = embedder.read(pieces, LAYER)
     readings = []
     for i, text in enumerate(texts):
         own = [k for k, (of, _) in enumerate(parts) if of == i]
-        vector = np.sum([vectors[k] for k in own], axis=0)
-        places = [(parts[k][1][0] + start, parts[k][1][0] + end) for k in own for start, end in states[k][1]]
-        tokens = np.concatenate([states[k][0] for k in own])
+        vector = np.sum([read_pieces[k][0] for k in own], axis=0)
+        places = [(parts[k][1][0] + start, parts[k][1][0] + end) for k in own for start, end in read_pieces[k][2]]
+        tokens = np.concatenate([read_pieces[k][1] for k in own])
         readings.append(Reading(text, tokens, places, vector / max(float(np.linalg.norm(vector)), 1e-9)))
     return readings
 

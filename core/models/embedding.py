@@ -44,14 +44,15 @@ class Embedder:
         )
         return vectors
 
-    def token_states(self, texts: Sequence[str], layer: int) -> list[tuple[np.ndarray, list[tuple[int, int]]]]:
-        """What the encoder makes of each token after `layer` layers, and the token's place in the text.
+    def read(self, texts: Sequence[str], layer: int) -> list[tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]]:
+        """The vector of each text as `embed` has it, and what the encoder makes of each token after `layer` layers.
 
-        Per text: float32 of shape (tokens, dimensions) and (start, end) characters, without the special tokens.
+        Per text: float32 (dimensions,), float32 (tokens, dimensions), and the (start, end) characters of each token;
+        special tokens are left out. One pass gives both.
         """
         import torch
 
-        states = []
+        found = []
         with torch.inference_mode():
             for start in range(0, len(texts), TOKEN_BATCH):
                 batch = self.tokenizer(
@@ -64,13 +65,18 @@ class Embedder:
                     return_tensors="pt",
                 )
                 places, special = batch.pop("offset_mapping"), batch.pop("special_tokens_mask")
-                model = self._encoder[0].model
-                hidden = model(**batch.to(model.device), output_hidden_states=True).hidden_states[layer]
+                transformer, *rest = self._encoder
+                seen = transformer.model(**batch.to(transformer.model.device), output_hidden_states=True)
+                features = {**batch, "token_embeddings": seen.last_hidden_state}
+                for module in rest:
+                    features = module(features)
+                vectors = torch.nn.functional.normalize(features["sentence_embedding"]).float().cpu().numpy()
+                hidden = seen.hidden_states[layer]
                 for row in range(len(hidden)):
                     kept = special[row] == 0
                     spans = [(int(a), int(b)) for a, b in places[row][kept]]
-                    states.append((hidden[row][kept].float().cpu().numpy(), spans))
-        return states
+                    found.append((vectors[row], hidden[row][kept].float().cpu().numpy(), spans))
+        return found
 
 
 def load_embedder(embedder: str = BUNDLED_EMBEDDER) -> Embedder:
