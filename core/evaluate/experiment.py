@@ -228,7 +228,7 @@ def _questions(
     return [
         Question(
             example_id,
-            build_messages(example.messages, shots, [Passage(hit.title, hit.text) for hit in found]),
+            build_messages(example.messages, shots, [Passage(hit.title, hit.text) for hit in found], example.tools),
             found,
         )
         for (example_id, example), found in zip(test, hits, strict=True)

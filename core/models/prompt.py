@@ -6,12 +6,21 @@ the model exactly the same thing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-Message = dict[str, str]
+# `role` and `content` (a text, maybe empty); a stored turn may also hold `tool_calls`, `tool_call_id`, `name` and
+# `weight`, as OpenAI's chat format has them. What a model is shown holds the first two alone.
+Message = dict[str, Any]
 
 PASSAGES_HEADER = "Passages that may help:"
+TOOLS_HEADER = (
+    "You can call these functions. To call one, answer with its name and arguments as JSON between "
+    "<tool_call> and </tool_call>:"
+)
 
 
 @dataclass(frozen=True)
@@ -30,20 +39,63 @@ class Passage:
     text: str
 
 
+def calls_text(calls: Sequence[dict[str, Any]]) -> str:
+    """Tool calls as the text a model writes for them: one <tool_call> block of JSON each.
+
+    The form is that of the Hermes models, which Qwen, SmolLM and others were trained on. Arguments come as OpenAI has
+    them, a text of JSON, or as an object; a text that is no JSON is kept as it is.
+    """
+    blocks = []
+    for call in calls:
+        function = call.get("function", call)
+        arguments = function.get("arguments", {})
+        if isinstance(arguments, str):
+            with suppress(ValueError):
+                arguments = json.loads(arguments) if arguments.strip() else {}
+        body = json.dumps({"name": function.get("name", ""), "arguments": arguments}, ensure_ascii=False)
+        blocks.append(f"<tool_call>\n{body}\n</tool_call>")
+    return "\n".join(blocks)
+
+
+def as_text(turn: Message) -> Message:
+    """A turn in words alone: tool calls become text, and what a tool gave back becomes the next thing said.
+
+    Every model reads the same words then, whether or not its template or service knows tools.
+    """
+    content = turn["content"]
+    if turn.get("tool_calls"):
+        content = "\n".join(part for part in (content, calls_text(turn["tool_calls"])) if part)
+    if turn["role"] == "tool":
+        return {"role": "user", "content": f"<tool_response>\n{content}\n</tool_response>"}
+    return {"role": turn["role"], "content": content}
+
+
 def build_messages(
-    messages: Sequence[Message], shots: Sequence[Shot] = (), passages: Sequence[Passage] = ()
+    messages: Sequence[Message],
+    shots: Sequence[Shot] = (),
+    passages: Sequence[Passage] = (),
+    tools: Sequence[dict[str, Any]] | None = None,
 ) -> list[Message]:
     """The chat to send: the instructions, then worked examples, then the question with its passages.
 
     Examples come before everything that differs between two questions, so that all prompts of a rung start with the
     same tokens and that prefix is computed once. Passages stand before the question, in the same user turn: adapters
-    are trained on questions that end the turn, and keep finding them there.
+    are trained on questions that end the turn, and keep finding them there. `tools`, in OpenAI's form, are described
+    at the end of the instructions.
     """
-    opening = [turn for turn in messages if turn["role"] in ("system", "developer")]
-    question = [dict(turn) for turn in messages if turn["role"] not in ("system", "developer")]
+    turns = [as_text(turn) for turn in messages]
+    opening = [turn for turn in turns if turn["role"] in ("system", "developer")]
+    question = [turn for turn in turns if turn["role"] not in ("system", "developer")]
+    if tools:
+        listed = "\n".join(json.dumps(tool.get("function", tool), ensure_ascii=False) for tool in tools)
+        described = f"{TOOLS_HEADER}\n{listed}"
+        if opening:
+            opening[-1]["content"] += f"\n\n{described}"
+        else:
+            opening = [{"role": "system", "content": described}]
     worked: list[Message] = []
     for shot in shots:
-        worked += [turn for turn in shot.messages if turn["role"] not in ("system", "developer")]
+        worked += [as_text(turn) for turn in shot.messages if turn["role"] not in ("system", "developer")]
         worked.append({"role": "assistant", "content": shot.reference})
     if passages:
         last_user = max((i for i, turn in enumerate(question) if turn["role"] == "user"), default=None)

@@ -52,25 +52,41 @@ class Dataset(Base):
     source: Mapped[str] = mapped_column(default="")
     """Names of the files it was read from."""
     notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    importing_at: Mapped[float | None]
+    """Last sign of life of the import that fills it; empty once it is complete, and only then is it shown."""
 
 
 class Example(Base):
     """One record of a dataset: prompt turns and the answer expected of them."""
 
     __tablename__ = "examples"
-    __table_args__ = NEVER_REUSE_IDS
+    __table_args__ = (
+        sa.Index(None, "dataset_id", "split", "position"),
+        sa.Index(None, "dataset_id", "label"),
+        NEVER_REUSE_IDS,
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
     position: Mapped[int]
     split: Mapped[str]
-    """`train`, `validation` or `test`."""
-    messages: Mapped[list[dict[str, str]]]
+    """`train`, `validation` or `test`; `removed` for one that a person took out and can put back."""
+    messages: Mapped[list[dict[str, Any]]]
     """The prompt turns, without the answer."""
     reference: Mapped[str]
     group: Mapped[str]
     label: Mapped[str | None]
     context: Mapped[str | None]
+    tools: Mapped[list[dict[str, Any]] | None] = mapped_column(sa.JSON(none_as_null=True))
+    """Functions the answer may call, as OpenAI's chat format defines them."""
+    calls: Mapped[list[dict[str, Any]] | None] = mapped_column(sa.JSON(none_as_null=True))
+    """The answer's tool calls, where it is one; `reference` is then their text."""
+    folded: Mapped[str] = mapped_column(default="")
+    """All its texts in folded case, which is what a search looks through."""
+    note: Mapped[str] = mapped_column(default="")
+    """What a person wrote beside it; not part of the content."""
+    original: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
+    """The columns as imported, once a person has changed any of them."""
 
 
 class Index(Base):
@@ -85,6 +101,14 @@ class Index(Base):
     chunk_tokens: Mapped[int]
     overlap_tokens: Mapped[int]
     created_at: Mapped[float] = mapped_column(default=time.time)
+    language: Mapped[str] = mapped_column(default="")
+    """ISO 639-1 code of most of its documents; empty when nobody could tell."""
+    mode: Mapped[str] = mapped_column(default="hybrid")
+    """How it is searched unless a search says otherwise: `dense`, `sparse` or `hybrid`."""
+    dense_weight: Mapped[float] = mapped_column(default=0.5)
+    """Share of the dense list in the hybrid ranking, from 0 to 1."""
+    reranker: Mapped[str] = mapped_column(default="")
+    """Id of the cross-encoder that orders what was found anew; empty for none."""
 
 
 class Document(Base):
@@ -99,7 +123,43 @@ class Document(Base):
     title: Mapped[str]
     hash: Mapped[str]
     text: Mapped[str]
+    """The whole document as Markdown or plain text."""
+    pages: Mapped[list[int]] = mapped_column(default=list)
+    """Where each page begins in `text`, for documents that have pages; the first page is number 1."""
+    meta: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What the document says about itself, such as its front matter: texts and numbers by name."""
     chunk_count: Mapped[int] = mapped_column(default=0)
+
+
+class Chunk(Base):
+    """A passage of a document: what is embedded, searched and cited."""
+
+    __tablename__ = "chunks"
+    __table_args__ = (
+        sa.Index(None, "document_id", "position"),
+        sa.Index(None, "index_id", "indexed"),
+        NEVER_REUSE_IDS,
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    """Also its id among the vectors and in the word index."""
+    index_id: Mapped[int] = mapped_column(ForeignKey("indexes.id", ondelete="CASCADE"))
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    """From 0 within the document."""
+    hash: Mapped[str]
+    """Of everything that determines its vector: embedder, heading and text."""
+    text: Mapped[str]
+    section: Mapped[str]
+    """Path of the headings above it, joined by " > "; empty without headings."""
+    page: Mapped[int | None]
+    """The page it begins on, where the document has pages."""
+    start: Mapped[int]
+    """The characters of the document's text that it covers: from `start` ..."""
+    end: Mapped[int]
+    """... up to, not including, `end`."""
+    indexed: Mapped[bool] = mapped_column(default=False)
+    """Whether its vector and words are stored; one that is not is embedded (again)."""
 
 
 class Job(Base):

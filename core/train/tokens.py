@@ -32,7 +32,7 @@ def encode(tokenizer: Any, example: Example, max_length: int) -> EncodedExample:
 
     The prompt is built and rendered by the functions that generation uses. Only the answer carries a loss.
     """
-    chat = build_messages(example.messages)
+    chat = build_messages(example.messages, tools=example.tools)
     prompt = render(tokenizer, chat)
     whole = render(tokenizer, [*chat, {"role": "assistant", "content": example.reference}], generation_prompt=False)
     # Templates that write an answer differently from a prompt plus text still get the text and an end.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.models.prompt import PASSAGES_HEADER, Passage, Shot, build_messages
+from core.models.prompt import PASSAGES_HEADER, TOOLS_HEADER, Passage, Shot, build_messages, calls_text
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 TURNS = [
@@ -44,3 +44,32 @@ def test_what_is_given_is_not_changed() -> None:
     before = [dict(turn) for turn in TURNS]
     build_messages(TURNS, [SHOT], PASSAGES)
     assert before == TURNS
+
+
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+CALL = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"place": "Lerwick"}'}}
+CALLED = '<tool_call>\n{"name": "weather", "arguments": {"place": "Lerwick"}}\n</tool_call>'
+
+
+def test_tool_calls_and_what_they_gave_are_shown_as_text() -> None:
+    turns = [
+        {"role": "user", "content": "Rain?"},
+        {"role": "assistant", "content": "", "tool_calls": [CALL], "weight": 0},
+        {"role": "tool", "content": "dry", "tool_call_id": "1"},
+    ]
+    assert build_messages(turns) == [
+        {"role": "user", "content": "Rain?"},
+        {"role": "assistant", "content": CALLED},
+        {"role": "user", "content": "<tool_response>\ndry\n</tool_response>"},
+    ]
+
+
+def test_tools_are_described_at_the_end_of_the_instructions() -> None:
+    described = f'{TOOLS_HEADER}\n{{"name": "weather", "parameters": {{"type": "object"}}}}'
+    assert build_messages(TURNS, tools=[WEATHER])[0]["content"] == f"Be brief.\n\n{described}"
+    assert build_messages(TURNS[1:], tools=[WEATHER])[0] == {"role": "system", "content": described}
+    assert SYSTEM["content"] == "Be brief."
+
+
+def test_arguments_that_are_no_json_are_kept_as_they_are() -> None:
+    assert '"arguments": "{place"' in calls_text([{"name": "weather", "arguments": "{place"}])
