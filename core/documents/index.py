@@ -1,47 +1,48 @@
-"""The searchable collection: chunks of documents as vectors in Chroma, and the passages nearest to a question.
+"""The searchable collection: which documents belong to it, and their chunks as vectors and words.
 
-The records know which documents belong to an index and which are done; Chroma holds chunks and vectors. A chunk's id
-comes from its document's content and its position, so writing one twice changes nothing and an interrupted index
-goes on where it stopped.
+The records are the truth: a document that was added or changed waits (`chunk_count` 0) until `build_index` has cut
+it. Its new chunks are held against its old ones by the hash of all that determines a vector, and only those that
+differ are embedded. A chunk counts (`indexed`) once its vector and its words are stored, so whatever interrupts a
+build costs at most the portion at work; what has gone is hidden first, then deleted everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select, update
 
-from core.documents.chunking import DEFAULT_CHUNK_TOKENS, DEFAULT_OVERLAP_TOKENS, Chunk, split_text
+from core.documents import sparse
+from core.documents.chunking import DEFAULT_CHUNK_TOKENS, DEFAULT_OVERLAP_TOKENS, Chunk
+from core.documents.cutting import cut
+from core.documents.languages import SAMPLE_CHARACTERS, SAMPLE_DOCUMENTS, default_dense_weight, main_language
+from core.documents.locking import writing
 from core.documents.reading import SourceDocument
-from core.documents.vectors import vector_store, vectors
+from core.documents.storing import Cut, get_index, indexed_chunks, reconcile, record_cuts, remove, store, words_of
+from core.documents.vectors import drop_vectors
 from core.errors import UserError
 from core.models.catalogue import BUNDLED_EMBEDDER
-from core.models.embedding import load_embedder
+from core.models.embedding import Embedder, load_embedder
+from core.store import tables
 from core.store.database import session
 from core.store.tables import Document, Index
 
-# Documents whose chunks are embedded in one go: enough to fill the encoder's batches, few enough to stop quickly.
-DOCUMENTS_PER_STEP = 8
-# Chunks embedded and written in one go: Chroma refuses more than 5,461, and a stop should not wait for a whole book.
-CHUNKS_PER_WRITE = 512
+# Chunks embedded and written in one go: many fill the encoder's batches with texts of one length and make storing
+# cheap; a stop, or a kill, should not cost more than some seconds. Chroma takes up to 5,461.
+CHUNKS_PER_STEP = 512
+OnStep = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Hit:
-    """A chunk found for a question. `score` is the cosine similarity, from -1 to 1; `source` is the document's name."""
+class Changes:
+    """What became of the documents that were handed over, by name."""
 
-    chunk_id: str
-    source: str
-    title: str
-    text: str
-    score: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
 
 
 def create_index(
@@ -53,119 +54,202 @@ def create_index(
     overlap_tokens: int = DEFAULT_OVERLAP_TOKENS,
 ) -> Index:
     """Record an index and its documents; `build_index` fills it. Two documents of one name are refused."""
-    rows = [Document(name=d.name, title=d.title, hash=d.hash, text=d.text) for d in documents]
-    if not rows:
-        raise UserError("There are no documents to index.", "Add Markdown or text files.")
-    names = [row.name for row in rows]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"Two documents are called {twice}.", "Rename one of them.")
+    given = _by_name(documents)
+    if not given:
+        raise UserError("There are no documents to index.", "Add documents first.")
     index = Index(name=name, embedder=embedder, chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens)
     with session() as db:
         db.add(index)
         db.flush()
-        for row in rows:
-            row.index_id = index.id
-        db.add_all(rows)
+        db.add_all(_row(index.id, document) for document in given.values())
     return index
 
 
-def build_index(index_id: int, after_step: Callable[[int, int], None] = lambda done, total: None) -> int:
-    """Chunk and embed every document that is not in the index yet; returns the number of chunks in the index.
+def sync_documents(
+    index_id: int, documents: Iterable[SourceDocument], *, remove_missing: bool, keep: Container[str] = ()
+) -> Changes:
+    """Bring the index's documents to this state; `build_index` does the rest. Those of the same content are left alone.
 
-    `after_step(done, total)` counts documents, and is called within long ones too; an exception it raises stops the
-    work without losing the documents that are done.
+    With `remove_missing` documents that are neither among these nor named in `keep` are removed.
     """
-    with session(read_only=True) as db:
-        index = _get(db, index_id)
-        waiting = list(db.scalars(select(Document).where(Document.index_id == index_id, Document.chunk_count == 0)))
-        total = db.scalar(select(func.count()).where(Document.index_id == index_id)) or 0
-    done = total - len(waiting)
-    after_step(done, total)
-    embedder = load_embedder(index.embedder)
-    if index.chunk_tokens > embedder.max_tokens:
-        raise UserError(
-            f"Chunks of {index.chunk_tokens} tokens are too long: {index.embedder} reads {embedder.max_tokens}.",
-            f"Choose chunks of {embedder.max_tokens} tokens or fewer.",
-        )
-    for start in range(0, len(waiting), DOCUMENTS_PER_STEP):
-        step = waiting[start : start + DOCUMENTS_PER_STEP]
-        pieces = [(document, chunk) for document in step for chunk in _chunks(document, index, embedder.tokenizer)]
-        headings = {document.id: _heading(document, index, embedder.tokenizer)[0] for document in step}
-        for first in range(0, len(pieces), CHUNKS_PER_WRITE):
-            after_step(done, total)
-            portion = pieces[first : first + CHUNKS_PER_WRITE]
-            embedded = embedder.embed([f"{headings[document.id]}\n{chunk.text}" for document, chunk in portion])
-            with vectors(_name(index_id)) as collection:
-                collection.upsert(
-                    ids=[f"{document.id}-{document.hash[:16]}-{chunk.position}" for document, chunk in portion],
-                    embeddings=embedded,
-                    documents=[chunk.text for _, chunk in portion],
-                    metadatas=[{"source": d.name, "title": d.title, "position": c.position} for d, c in portion],
-                )
+    given = _by_name(documents)
+    with writing(index_id):
         with session() as db:
-            for document in step:
-                count = sum(owner is document for owner, _ in pieces)
-                db.get_one(Document, document.id).chunk_count = count
-        done += len(step)
-        after_step(done, total)
-    with vectors(_name(index_id)) as collection:
-        return int(collection.count())
+            get_index(db, index_id)
+            known = {
+                name: (id, digest)
+                for id, name, digest in db.execute(
+                    select(Document.id, Document.name, Document.hash).where(Document.index_id == index_id)
+                )
+            }
+            added = [name for name in given if name not in known]
+            changed = [name for name in given if name in known and known[name][1] != given[name].hash]
+            db.add_all(_row(index_id, given[name]) for name in added)
+            for name in changed:
+                new = given[name]
+                row = db.get_one(Document, known[name][0])
+                row.title, row.text, row.hash, row.chunk_count = new.title, new.text, new.hash, 0
+                row.pages, row.meta = list(new.pages), dict(new.meta)
+        removed = [name for name in known if remove_missing and name not in given and name not in keep]
+        remove(index_id, [known[name][0] for name in removed])
+    touched = {*added, *changed}
+    unchanged = tuple(name for name in given if name not in touched)
+    return Changes(tuple(added), tuple(changed), tuple(removed), unchanged)
 
 
-def search(index_id: int, questions: Sequence[str], k: int) -> list[list[Hit]]:
-    """The `k` nearest chunks for each question, best first."""
-    with session(read_only=True) as db:
-        index = _get(db, index_id)
-    if not questions:
-        return []
-    asked = load_embedder(index.embedder).embed(questions)
-    with vectors(_name(index_id)) as collection:
-        found = collection.query(query_embeddings=asked, n_results=k, include=["documents", "metadatas", "distances"])
-    return [
-        [
-            Hit(chunk_id, str(meta["source"]), str(meta["title"]), text, 1 - float(distance))
-            for chunk_id, text, meta, distance in zip(*row, strict=True)
-        ]
-        for row in zip(found["ids"], found["documents"], found["metadatas"], found["distances"], strict=True)
-    ]
+def remove_documents(index_id: int, names: Sequence[str]) -> None:
+    """Remove documents with their chunks, vectors and words; names that are not there are passed over."""
+    with writing(index_id):
+        with session(read_only=True) as db:
+            wanted = select(Document.id).where(Document.index_id == index_id, Document.name.in_(names))
+            ids = list(db.scalars(wanted))
+        remove(index_id, ids)
+
+
+def change_settings(
+    index_id: int, *, embedder: str | None = None, chunk_tokens: int | None = None, overlap_tokens: int | None = None
+) -> None:
+    """Give the index other settings; when one differs its documents wait to be cut and embedded again."""
+    with writing(index_id):
+        with session(read_only=True) as db:
+            index = get_index(db, index_id)
+        wanted = {
+            "embedder": embedder or index.embedder,
+            "chunk_tokens": chunk_tokens or index.chunk_tokens,
+            "overlap_tokens": index.overlap_tokens if overlap_tokens is None else overlap_tokens,
+        }
+        if wanted == {key: getattr(index, key) for key in wanted}:
+            return
+        if wanted["embedder"] != index.embedder:
+            # A collection holds vectors of one length. Hidden first, so that nothing half-done is found after a kill.
+            with session() as db:
+                db.execute(update(tables.Chunk).where(tables.Chunk.index_id == index_id).values(indexed=False))
+                db.execute(update(Document).where(Document.index_id == index_id).values(chunk_count=0))
+            drop_vectors(index_id)
+            wanted["dense_weight"] = default_dense_weight(str(wanted["embedder"]), index.language)
+        with session() as db:
+            db.execute(update(Index).where(Index.id == index_id).values(wanted))
+            db.execute(update(Document).where(Document.index_id == index_id).values(chunk_count=0))
+
+
+def delete_index(index_id: int) -> None:
+    """Remove an index, its documents, its vectors and its words."""
+    with writing(index_id):
+        with session() as db:
+            db.delete(get_index(db, index_id))
+        drop_vectors(index_id)
+        sparse.forget_words(index_id)
 
 
 def preview_chunks(text: str, name: str, embedder: str, chunk_tokens: int, overlap_tokens: int) -> list[Chunk]:
     """How a document would be cut, without storing anything."""
-    markdown = PurePosixPath(name).suffix.lower() != ".txt"
-    return split_text(text, load_embedder(embedder).tokenizer, chunk_tokens, overlap_tokens, markdown=markdown)
+    return [piece.chunk for piece in cut(name, "", text, load_embedder(embedder), chunk_tokens, overlap_tokens)]
 
 
-def delete_index(index_id: int) -> None:
-    """Remove an index, its documents and its vectors."""
-    with session() as db:
-        db.delete(_get(db, index_id))
-    with vector_store() as client:
-        if _name(index_id) in [collection.name for collection in client.list_collections()]:
-            client.delete_collection(_name(index_id))
+def build_index(index_id: int, after_step: OnStep = lambda done, total: None) -> int:
+    """Cut, embed and store what is not in the index yet; returns the number of chunks in the index.
+
+    `after_step(done, total)` counts documents, and is called within long ones too; an exception it raises stops the
+    work without losing what is done. Raises UserError when another process is filling the index.
+    """
+    with session(read_only=True) as db:
+        wanted = get_index(db, index_id).embedder
+    load_embedder(wanted)  # takes seconds, during which nobody should be kept waiting
+    with writing(index_id):
+        with session(read_only=True) as db:
+            index = get_index(db, index_id)
+            total = db.scalar(select(func.count()).where(Document.index_id == index_id)) or 0
+        embedder = load_embedder(index.embedder)
+        check_size(index.chunk_tokens, embedder)
+        _note_language(index)
+        words = words_of(index)
+        reconcile(index_id)
+        waiting = _waiting(index_id)
+        done = total - len(waiting)
+        after_step(done, total)
+        for step in _steps(waiting, index, embedder):
+            pieces = record_cuts(index_id, step, words)
+            for first in range(0, len(pieces), CHUNKS_PER_STEP):
+                after_step(done, total)
+                store(index_id, embedder, words, pieces[first : first + CHUNKS_PER_STEP])
+            with session() as db:
+                for document, cuts in step:
+                    db.execute(update(Document).where(Document.id == document.id).values(chunk_count=len(cuts)))
+            done += len(step)
+            after_step(done, total)
+        with session(read_only=True) as db:
+            return db.scalar(select(func.count()).where(indexed_chunks(index_id))) or 0
 
 
-def _chunks(document: Document, index: Index, tokenizer: Any) -> list[Chunk]:
-    markdown = PurePosixPath(document.name).suffix.lower() != ".txt"
-    # Two tokens mark beginning and end; the title is embedded with every chunk.
-    room = index.chunk_tokens - 2 - _heading(document, index, tokenizer)[1]
-    return split_text(document.text, tokenizer, room, min(index.overlap_tokens, room - 1), markdown=markdown)
+def check_size(chunk_tokens: int, embedder: Embedder) -> None:
+    """Raises UserError for chunks that the embedder would not read to their end."""
+    if chunk_tokens > embedder.max_tokens:
+        raise UserError(
+            f"Chunks of {chunk_tokens} tokens are too long: {embedder.id} reads {embedder.max_tokens}.",
+            f"Choose chunks of {embedder.max_tokens} tokens or fewer.",
+        )
 
 
-def _heading(document: Document, index: Index, tokenizer: Any) -> tuple[str, int]:
-    """The title as it is embedded, and its tokens: at most half of a chunk, so that the text has the other half."""
-    limit = max(index.chunk_tokens // 2 - 2, 0)
-    tokens = tokenizer(document.title, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"][:limit]
-    return (document.title[: tokens[-1][1]] if tokens else "", len(tokens))
+def _by_name(documents: Iterable[SourceDocument]) -> dict[str, SourceDocument]:
+    given = list(documents)
+    for name, count in Counter(document.name for document in given).items():
+        if count > 1:
+            raise UserError(f"Two documents are called {name}.", "Rename one of them.")
+    return {document.name: document for document in given}
 
 
-def _get(db: Session, index_id: int) -> Index:
-    index = db.get(Index, index_id)
-    if index is None:
-        raise UserError(f"Index {index_id} does not exist any more.", "Build it again on the Data page.")
-    return index
+def _row(index_id: int, document: SourceDocument) -> Document:
+    return Document(
+        index_id=index_id,
+        name=document.name,
+        title=document.title,
+        hash=document.hash,
+        text=document.text,
+        pages=list(document.pages),
+        meta=dict(document.meta),
+    )
 
 
-def _name(index_id: int) -> str:
-    return f"index-{index_id}"
+def _note_language(index: Index) -> None:
+    """Find out the documents' language, and when it is first known, how far vectors are trusted beside words."""
+    with session(read_only=True) as db:
+        ids = list(db.scalars(select(Document.id).where(Document.index_id == index.id).order_by(Document.id)))
+        sample = ids[:: max(1, len(ids) // SAMPLE_DOCUMENTS)]
+        texts = select(func.substr(Document.text, 1, SAMPLE_CHARACTERS)).where(Document.id.in_(sample))
+        language = main_language(db.scalars(texts))
+    if language != index.language:
+        if not index.language:
+            index.dense_weight = default_dense_weight(index.embedder, language)
+        index.language = language
+        with session() as db:
+            row = db.get_one(Index, index.id)
+            row.language, row.dense_weight = index.language, index.dense_weight
+
+
+def _waiting(index_id: int) -> list[int]:
+    with session(read_only=True) as db:
+        query = select(Document.id).where(Document.index_id == index_id, Document.chunk_count == 0)
+        return list(db.scalars(query.order_by(Document.id)))
+
+
+def _steps(waiting: Sequence[int], index: Index, embedder: Embedder) -> Iterator[list[Cut]]:
+    """The waiting documents, cut, in groups of about CHUNKS_PER_STEP chunks."""
+    step: list[Cut] = []
+    for document_id in waiting:
+        with session(read_only=True) as db:
+            document = db.get_one(Document, document_id)
+        pieces = cut(
+            document.name,
+            document.title,
+            document.text,
+            embedder,
+            index.chunk_tokens,
+            index.overlap_tokens,
+            document.pages,
+        )
+        step.append((document, pieces))
+        if sum(len(pieces) for _, pieces in step) >= CHUNKS_PER_STEP:
+            yield step
+            step = []
+    if step:
+        yield step

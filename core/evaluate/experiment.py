@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import delete, insert, select
 
-from core.data.dataset import MIN_TEST_EXAMPLES, examples_of
+from core.data.dataset import MIN_TEST_EXAMPLES, count_of, examples_of
 from core.data.example import Example
-from core.documents.index import Hit, search
+from core.documents.retrieval import Hit, search
 from core.errors import UserError
 from core.evaluate.metrics import metric_named
 from core.evaluate.rungs import LADDER, Rung, rungs_named
@@ -97,7 +97,7 @@ def check_measurable(
             f"{' and '.join(tuned)} cannot be measured on the remote model {model}.",
             "Leave these rungs out, or choose the local model the adapter was trained on.",
         )
-    if len(examples_of(dataset_id, "test")) == 0:
+    if count_of(dataset_id, "test") == 0:
         raise UserError("The dataset has no test examples.", "Import it with a test file.")
 
 
@@ -237,7 +237,7 @@ def _questions(
 
 def _asked(example: Example) -> str:
     """What to search the documents for: the last thing the user said."""
-    return next(turn["content"] for turn in reversed(example.messages) if turn["role"] == "user")
+    return str(next(turn["content"] for turn in reversed(example.messages) if turn["role"] == "user"))
 
 
 def _answer_budget(train: Sequence[Example]) -> int:

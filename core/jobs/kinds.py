@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 Handler = Callable[["JobContext"], dict[str, Any] | None]
 
 HANDLERS: dict[str, str] = {
+    "import": "core.data.importing_job:run",
     "index": "core.documents.job:run",
     "train": "core.train.job:run",
     "compare": "core.evaluate.job:run",
+    "lab": "core.evaluate.lab_job:run",
 }
 
 

@@ -22,6 +22,8 @@ class CatalogueEntry(BaseModel):
     """One well-known model. `parameters` in billions, `context` in tokens, `size_gb` of weights at bf16.
 
     `shape`, for generation models, is the published config: what memory and speed are estimated from.
+    `languages`, for embedders, are the ISO 639-1 codes of the model card; the prefixes are what it says to put before
+    a question and a passage, since the model was trained with them.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -34,6 +36,9 @@ class CatalogueEntry(BaseModel):
     size_gb: float
     gated: bool
     shape: Shape | None = None
+    languages: tuple[str, ...] = ()
+    question_prefix: str = ""
+    passage_prefix: str = ""
 
 
 @cache
@@ -41,6 +46,11 @@ def catalogue(kind: Literal["generation", "embedding"] = "generation") -> tuple[
     """The entries of assets/models.yaml, in file order: the bundled one first."""
     raw = yaml.safe_load(CATALOGUE_FILE.read_text(encoding="utf-8"))
     return tuple(CatalogueEntry.model_validate(entry) for entry in raw[kind])
+
+
+def embedding_entry(embedder: str) -> CatalogueEntry | None:
+    """The catalogue's entry of an embedder; None for any other id."""
+    return next((entry for entry in catalogue("embedding") if entry.id == embedder), None)
 
 
 def package_folder(package: str, requirements: str) -> Path:

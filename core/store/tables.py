@@ -275,7 +275,7 @@ class Prediction(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     experiment_id: Mapped[int] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"))
     rung: Mapped[str]
-    example_id: Mapped[int] = mapped_column(ForeignKey("examples.id"))
+    example_id: Mapped[int] = mapped_column(ForeignKey("examples.id"), index=True)
     output: Mapped[str]
     error: Mapped[str | None]
     finish_reason: Mapped[str | None]

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.documents import reading
-from core.documents.reading import read_document, read_documents, read_folder
+from core.documents.reading import SourceDocument, files, read_document, read_files, read_folder, scan_folder
 from core.errors import UserError
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 @pytest.mark.parametrize(
     ("name", "data", "title", "text"),
     [
         ("a.md", "---\ntitle: Ferry rules\ntags: [x]\n---\n\n# Other\nBody", "Ferry rules", "# Other\nBody"),
-        ("a.md", "Intro\n\n# The  Heading #\n\nBody", "The  Heading", "Intro\n\n# The  Heading #\n\nBody"),
+        ("a.md", "Intro\n\n# The  Heading #\n\nBody", "The Heading", "Intro\n\n# The  Heading #\n\nBody"),
         ("guide/lost-and_found.md", "Body", "lost and found", "Body"),
         ("A.MARKDOWN", "# T\nBody", "T", "# T\nBody"),
         ("notes.txt", "# not a heading", "notes", "# not a heading"),
         ("notes.txt", "---\ntitle: x\n---\nBody", "notes", "---\ntitle: x\n---\nBody"),
         ("a.md", "---\ntitle: 2024\n---\nBody", "2024", "Body"),
-        ("a.md", "\ufeff# Größe\r\nBody", "Größe", "# Größe\r\nBody"),
+        ("a.md", "\ufeff# Größe\r\nBody", "Größe", "# Größe\nBody"),
     ],
 )
 def test_title_comes_from_header_then_heading_then_name(name: str, data: str, title: str, text: str) -> None:
@@ -57,10 +59,20 @@ def test_no_text_makes_the_reader_fall_over(text: str, opening: str, name: str) 
 @pytest.mark.parametrize(
     ("name", "data", "said", "remedy"),
     [
-        ("report.pdf", b"%PDF-1.7", "report.pdf: this kind of file", ".md, .markdown, .txt"),
+        ("song.mp3", b"ID3", "song.mp3: this kind of file", ".csv, .docx, .epub, .htm, .html, .markdown, .md, .pdf"),
         ("README", b"text", "README: this kind of file", ".md"),
-        ("old.txt", "Größe".encode("latin-1"), "old.txt: byte 2 is not UTF-8", "Save the file as UTF-8"),
-        ("wide.md", "text".encode("utf-16"), "wide.md: byte 0 is not UTF-8", "Save the file as UTF-8"),
+        ("none.md", b"", "none.md: the document is empty", "fill it in"),
+        ("wide.md", b"\xff\xfea\x00b", "wide.md: byte 4 is not UTF-16", "Save the file as UTF-8"),
+        ("noise.txt", bytes(range(256)) * 4, "noise.txt: its bytes are no text", "UTF-8"),
+        ("really.md", b"%PDF-1.7 ...", "really.md: its name promises text, its content looks like a PDF", "ending"),
+        ("page.pdf", b"<html>Hello</html>", "page.pdf: its name promises a PDF, its content looks like text", "ending"),
+        ("photo.docx", b"\x89PNG\r\n\x1a\n", "content looks like a picture", "ending"),
+        (
+            "locked.xlsx",
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            "locked.xlsx: it is encrypted, or in the",
+            "without a password",
+        ),
         ("blank.md", b" \n\t\n", "blank.md: the document is empty", "fill it in"),
         ("head.md", b"---\ntitle: only\n---\n", "head.md: the document is empty", "fill it in"),
         ("nul.txt", b"\x00\x00", "nul.txt: the document is empty", "fill it in"),
@@ -72,32 +84,153 @@ def test_unreadable_file_is_named_with_what_to_do(name: str, data: bytes, said: 
     assert said in caught.value.what and remedy in caught.value.remedy
 
 
-def test_file_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_BYTES", 100)
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("utf-16", "Größe"),
+        ("utf-16-le", "The Größe of it"),
+        ("utf-16-be", "The Größe of it"),
+        ("utf-8-sig", "Größe"),
+        ("latin-1", "Größe"),
+        ("latin-1", "café"),
+        ("cp1252", "The crew’s café costs 5 €."),
+        ("cp1251", "Быстрая коричневая лиса прыгает через ленивую собаку"),
+        ("shift_jis", "これは日本語の文章です。読みやすい文字コードで書かれています。"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.txt", "a.md"])
+def test_common_encodings_are_recognised(encoding: str, text: str, name: str) -> None:
+    document = read_document(name, f"{text}\r\nnext".encode(encoding))
+    assert document.text == f"{text}\nnext"
+    assert ("encoding" in document.meta) == (encoding != "utf-8-sig")
+
+
+def test_single_damaged_byte_does_not_change_the_encoding_of_the_rest() -> None:
+    document = read_document(
+        "a.txt", "Größe, Höhe, Länge, Maße und Gewähr der Fährüberfahrt, höchstens".encode() + b"\xff"
+    )
+    assert document.text.startswith("Größe, Höhe") and document.meta["encoding"] == "utf-8, 1 characters damaged"
+
+
+def test_front_matter_is_kept_as_plain_values() -> None:
+    header = "title: T\ntags: [a, b]\ndate: 2024-05-06\ndraft: false\norder: 3\nnested: {x: [1]}\nbad: .nan\nno:"
+    document = read_document("a.md", f"---\n{header}\n---\n\nBody\n".encode())
+    assert document.text == "Body"
+    assert dict(document.meta) == {
+        "title": "T",
+        "tags": "a, b",
+        "date": "2024-05-06",
+        "draft": False,
+        "order": 3,
+        "bad": "nan",
+    }
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "a: &a [x, x]\nb: &b [*a, *a]\n" + "\n".join(f"c{n}: &c{n} [*b, *b]" for n in range(200)),
+        "a: " + "[" * 30_000,
+        "a: !!python/object/apply:os.system [ls]",
+    ],
+)
+def test_hostile_front_matter_is_text_or_nothing(header: str) -> None:
+    assert "Body" in read_document("a.md", f"---\n{header}\n---\nBody".encode()).text
+
+
+def test_title_is_not_taken_from_code() -> None:
+    assert read_document("the-tool.md", b"```sh\n# install it\n```\n\nBody").title == "the tool"
+    assert read_document("a.md", b"Ferry *rules*\n=====\n\nBody").title == "Ferry rules"
+
+
+def test_csv_rows_become_paragraphs_that_name_their_columns() -> None:
+    data = 'port;hour;# of cars\nPellin;7;"12"\n\nOuter;;"a ""b""\n\n c"\nx;1;2;3\n'.encode("utf-16")
+    document = read_document("times.csv", data)
+    assert document.text == (
+        'port: Pellin\nhour: 7\n# of cars: 12\n\nport: Outer\n# of cars: a "b"\nc\n\n'
+        "port: x\nhour: 1\n# of cars: 2\ncolumn 4: 3"
+    )
+    with pytest.raises(UserError, match=r"big\.csv: line 2: field larger than field limit"):
+        read_document("big.csv", b"a,b\n" + b"x" * 11_000_000 + b",y\n")
+    with pytest.raises(UserError, match=r"head\.csv: the document is empty"):
+        read_document("head.csv", b"a,b\n")
+
+
+def test_file_beyond_the_limits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_BYTES", 100)
     with pytest.raises(UserError, match="more than one document may have"):
         read_document("dump.txt", b"x" * 101)
+    monkeypatch.setattr(files, "MAX_CHARACTERS", 50)
+    with pytest.raises(UserError, match="million characters are too many"):
+        read_document("dump.txt", b"x" * 51)
 
 
-def test_all_documents_are_read_or_none_and_every_bad_one_is_listed() -> None:
-    files = [("a.md", b"fine"), ("b.pdf", b""), ("c.txt", b"\xff"), ("d.md", b"")]
-    with pytest.raises(UserError, match=r"(?s)3 of the documents.*b\.pdf.*c\.txt.*d\.md"):
-        read_documents(files)
+def test_bad_files_are_listed_and_the_others_read() -> None:
+    given = [
+        ("a.md", b"fine"),
+        ("b.pdf", b""),
+        ("c.txt", b"\x00\x01\xff"),
+        ("d.exe", b"MZ"),
+        ("a.md", b"again"),
+        ("e.txt", b"e"),
+    ]
+    seen: list[tuple[int, str]] = []
+    found = read_files(given, lambda done, name: seen.append((done, name)))
+    assert [document.name for document in found.documents] == ["a.md", "e.txt"]
+    assert [refused.name for refused in found.refused] == ["b.pdf", "c.txt", "d.exe", "a.md"]
+    assert "another file of this name" in found.refused[3].what
+    assert seen == [(number, name) for number, (name, _) in enumerate(given)]
+    with pytest.raises(UserError, match=r"(?s)4 of the documents.*b\.pdf.*c\.txt.*d\.exe"):
+        found.complete()
 
 
 def test_folder_is_read_below_too_in_order_of_names(tmp_path: Path) -> None:
-    for name in ("z.md", "deep/er/a.txt", "b.markdown", "picture.png"):
+    names = ("z.md", "deep/er/a.txt", "b.markdown", "picture.png", ".git/readme.md", "__MACOSX/b.md", "in.zip")
+    for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("text")
     assert [d.name for d in read_folder(tmp_path)] == ["b.markdown", "deep/er/a.txt", "z.md"]
+    found = scan_folder(tmp_path)
+    assert sorted(found.skipped) == [".git/readme.md", "__MACOSX/b.md", "in.zip", "picture.png"]
+    (tmp_path / "bad.md").write_bytes(b"")
+    assert len(scan_folder(tmp_path).documents) == 3
+    with pytest.raises(UserError, match=r"(?s)1 of the documents.*bad\.md"):
+        read_folder(tmp_path)
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "a.md").write_text("text")
+    (folder / "b.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "up").symlink_to(tmp_path)
+    (folder / "same.md").symlink_to(folder / "a.md")
+    found = scan_folder(folder)
+    assert [d.name for d in found.documents] == ["a.md", "same.md"] and found.skipped == ["b.txt"]
 
 
 def test_folder_without_documents_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no \.md.*Add documents"):
+    with pytest.raises(UserError, match=r"holds no \.csv.*Add documents"):
         read_folder(tmp_path)
     with pytest.raises(UserError, match="is not a folder"):
         read_folder(tmp_path / "missing")
 
 
+@pytest.mark.parametrize(("folder", "count"), [("streamlit-docs", 402), ("petworld-help-center", 10)])
+def test_real_collections_are_read(folder: str, count: int) -> None:
+    if not (DATA / folder).is_dir():
+        pytest.skip(f"{folder} is not beside the repository")
+    found = scan_folder(DATA / folder)
+    assert len(found.documents) >= count
+    assert all("the document is empty" in refused.what for refused in found.refused) and len(found.refused) < 5
+    if folder == "streamlit-docs":
+        one = next(d for d in found.documents if d.name == "content/deploy/tutorials/docker.md")
+        assert one.title == "Deploy Streamlit using Docker" and one.meta["slug"] == "/deploy/tutorials/docker"
+
+
 def test_hash_tells_content_not_name() -> None:
     same = {read_document(name, b"# T\nBody").hash for name in ("a.md", "b.md")}
     assert len(same | {read_document("a.md", b"# T\nBody.").hash}) == 2
+    plain = SourceDocument("a.md", "T", "Body")
+    assert len({plain.hash, replace(plain, pages=(0,)).hash, replace(plain, meta={"order": 1}).hash}) == 3
