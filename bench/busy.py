@@ -76,11 +76,12 @@ class _Counter:
 
 
 def _tokens_per_s(steps: int) -> float:
-    from core.data.chat_jsonl import read_chat_jsonl
+    from core.data.files import File
+    from core.data.reading import read_examples
     from core.train.recipe import Recipe
     from core.train.trainer import train
 
-    examples = list(read_chat_jsonl(TRAIN.name, TRAIN.read_bytes()).examples)[: 4 * (steps + 1)]
+    examples = read_examples(File(TRAIN.name, path=TRAIN))[: 4 * (steps + 1)]
     counter = _Counter()
     with tempfile.TemporaryDirectory() as folder:
         train(Recipe(epochs=1, batch_size=4, evaluations=1), examples, [], Path(folder), counter)

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import describe
-from core.data.chat_jsonl import read_chat_jsonl
+from core.data.files import File
+from core.data.reading import read_examples
 from core.evaluate.experiment import Plan, choose_shots
 from core.models.catalogue import BUNDLED_MODEL
 from core.models.generation import Sampling
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    train, test = (read_chat_jsonl(file.name, file.read_bytes()).examples for file in (options.train, options.test))
+    train, test = (read_examples(File(path.name, path=path)) for path in (options.train, options.test))
     shots = choose_shots(train, Plan().shots, seed=0)
     chats = [build_messages(example.messages, shots) for example in test]
     generator = LocalGenerator(load_model(BUNDLED_MODEL))

@@ -15,8 +15,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from core.data.command import check
 from core.data.dataset import File, ImportRefused, create_dataset
 from core.decide.command import decide
+from core.documents.command import index, search
 from core.documents.index import create_index
 from core.documents.reading import read_folder
 from core.errors import UserError
@@ -97,6 +99,9 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Pa
 
 
 app.command()(decide)
+app.command()(index)
+app.command()(search)
+app.command()(check)
 
 
 def _in_foreground(kind: str, spec: dict[str, Any], title: str, after: Sequence[int], expected_s: float) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import select
 
-from core.data.dataset import examples_of
+from core.data.dataset import count_of
 from core.evaluate.statistics import detectable_effect
 from core.store.database import session
 from core.store.tables import Job
@@ -28,7 +28,7 @@ def index_seconds(documents: int) -> float:
 
 def training_seconds(dataset_id: int, recipe: Recipe) -> float:
     """Seconds a training is expected to take, from the last one on this machine."""
-    return SECONDS_TO_START + recipe.steps(len(examples_of(dataset_id, "train"))) * _seconds_per_step()
+    return SECONDS_TO_START + recipe.steps(count_of(dataset_id, "train")) * _seconds_per_step()
 
 
 def comparison_seconds(tests: int, rungs: Iterable[str]) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from core.data.dataset import examples_of
+from core.data.dataset import count_of, examples_of
 from core.errors import UserError
 from core.evaluate.experiment import Plan, check_measurable, create_experiment
 from core.evaluate.rungs import LADDER, rungs_named
@@ -24,6 +24,8 @@ from core.store.database import session
 from core.store.tables import Document, Experiment
 from core.train.recipe import MIN_EXAMPLES, Recipe
 
+# So many answers of a split tell what kind they are.
+ENOUGH_TO_SUGGEST = 5_000
 # How a stage becomes a job: (kind, spec, title, after, expected seconds) -> job id.
 Submit = Callable[[str, dict[str, Any], str, Sequence[int], float], int]
 
@@ -60,7 +62,7 @@ def check(climb: Climb) -> None:
         adapter=True,  # it will be trained
         target=climb.target,
     )
-    training = len(examples_of(climb.dataset_id, "train"))
+    training = count_of(climb.dataset_id, "train")
     if any(rung.adapter for rung in rungs_named(climb.rungs)) and training < MIN_EXAMPLES:
         raise UserError(
             f"{training} training examples are too few to learn from.",
@@ -115,7 +117,7 @@ def submit_training(dataset_id: int, recipe: Recipe, name: str, submit: Submit) 
 
 def submit_comparison(experiment: Experiment, submit: Submit, after: Sequence[int] = ()) -> int:
     """Queue the measuring of an experiment."""
-    n = len(examples_of(experiment.dataset_id, "test"))
+    n = count_of(experiment.dataset_id, "test")
     expected = comparison_seconds(n, experiment.spec["rungs"])
     job_id = submit("compare", {"experiment_id": experiment.id}, f"Compare: {experiment.name}", after, expected)
     with session() as db:
@@ -125,7 +127,8 @@ def submit_comparison(experiment: Experiment, submit: Submit, after: Sequence[in
 
 
 def _references(dataset_id: int) -> list[str]:
-    return [example.reference for split in ("train", "test") for _, example in examples_of(dataset_id, split)]
+    splits = (examples_of(dataset_id, split, ENOUGH_TO_SUGGEST) for split in ("train", "test"))
+    return [example.reference for examples in splits for _, example in examples]
 
 
 def _waiting_documents(index_id: int) -> int:

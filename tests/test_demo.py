@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from core.data.chat_jsonl import read_chat_jsonl
+from core.data.check import check
 from core.data.dataset import datasets
+from core.data.example import Example
+from core.data.files import File
+from core.data.reading import read_examples
 from core.demo import FOLDER, demo_experiments, load_demo, start_demo
 from core.documents.reading import read_folder
 from core.evaluate.metrics import metric_named
@@ -25,8 +28,12 @@ def submit(kind: str, spec: dict[str, Any], title: str, after: Sequence[int], ex
     return queue.submit(kind, spec, title=title, after=after, expected_s=expected_s, start=False)
 
 
-def read(key: str, split: str) -> Any:
-    return read_chat_jsonl(f"{key}/{split}.jsonl", (FOLDER / key / f"{split}.jsonl").read_bytes())
+def file_of(key: str, split: str) -> File:
+    return File(f"{key}/{split}.jsonl", path=FOLDER / key / f"{split}.jsonl")
+
+
+def read(key: str, split: str) -> list[Example]:
+    return read_examples(file_of(key, split))
 
 
 def test_three_tasks_and_about_forty_documents() -> None:
@@ -39,10 +46,10 @@ def test_three_tasks_and_about_forty_documents() -> None:
 @pytest.mark.parametrize("key", [task.key for task in TASKS])
 def test_examples_are_clean_and_share_no_group_between_training_and_test(key: str) -> None:
     train, test = read(key, "train"), read(key, "test")
-    assert train.problems == test.problems == ()
-    assert 140 <= len(train.examples) <= 180 and 50 <= len(test.examples) <= 70
-    assert not {e.group for e in train.examples} & {e.group for e in test.examples}
-    prompts = [{json.dumps(e.messages) for e in result.examples} for result in (train, test)]
+    assert check(file_of(key, "train")).problems == check(file_of(key, "test")).problems == []
+    assert 140 <= len(train) <= 180 and 50 <= len(test) <= 70
+    assert not {e.group for e in train} & {e.group for e in test}
+    prompts = [{json.dumps(e.messages) for e in side} for side in (train, test)]
     assert not prompts[0] & prompts[1]
 
 
@@ -50,13 +57,13 @@ def test_examples_are_clean_and_share_no_group_between_training_and_test(key: st
 def test_every_reference_is_right_by_its_own_metric(task: Any) -> None:
     metric = metric_named(task.metric)
     for split in ("train", "test"):
-        assert all(metric.score(e.reference, e.reference) == 1 for e in read(task.key, split).examples)
+        assert all(metric.score(e.reference, e.reference) == 1 for e in read(task.key, split))
 
 
 def test_cited_answers_name_documents_that_exist() -> None:
     titles = {document.title for document in read_folder(FOLDER / load_demo().documents)}
     for split in ("train", "test"):
-        for example in read("cited", split).examples:
+        for example in read("cited", split):
             assert titles & set(json.loads(example.reference).values()), example.reference
 
 
