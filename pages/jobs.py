@@ -11,7 +11,7 @@ from pages.widgets.progress import badge, controls, live, progress_bar, trouble
 from pages.widgets.words import ago, clock, duration
 
 PER_PAGE = 15
-KINDS = {"index": "Index", "train": "Train", "compare": "Compare"}
+KINDS = {"import": "Import", "index": "Index", "train": "Train", "compare": "Compare", "lab": "Retrieval lab"}
 
 st.title("Jobs")
 st.caption("Work goes on when this page is closed. One job runs per device; the others wait their turn.")
@@ -103,6 +103,9 @@ def link(job: Job) -> None:
             icon=":material/balance:",
             query_params={"experiment": str(job.spec["experiment_id"])},
         )
+    elif job.kind == "import":
+        dataset = {"dataset": str(job.result["dataset_id"])} if "dataset_id" in job.result else {}
+        st.page_link("pages/data.py", label="Open on Data", icon=":material/database:", query_params=dataset)
     elif job.kind == "index":
         st.page_link(
             "pages/data.py",

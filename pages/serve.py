@@ -15,7 +15,7 @@ from core.store.tables import Adapter
 from pages.widgets.choose import choose
 from pages.widgets.errors import guard, plain
 from pages.widgets.forms import base_model
-from pages.widgets.talk import ask, open_model
+from pages.widgets.talk import ask, choose_lookup, draw_turn, looked_up, open_model
 
 BASE = 0
 
@@ -50,6 +50,7 @@ def talk(model: str) -> None:
             persist_state="session",
             help="0 always gives the likeliest answer; Compare measures at 0.",
         )
+        index_id, count = choose_lookup()
     system = settings.text_area(
         "System message",
         value=system_turn(adapter),
@@ -65,9 +66,9 @@ def talk(model: str) -> None:
                 st.session_state["serve_loaded"] = model
                 st.rerun()
         return
-    for turn in history:
+    for number, turn in enumerate(history):
         with st.chat_message(turn["role"]):
-            st.text(turn["content"])
+            draw_turn(turn, f"turn_{chosen}_{number}")
     question = st.chat_input("Ask something", submit_mode="disable", key="serve_question")
     if not question:
         if history and st.button("New conversation", icon=":material/restart_alt:", key="serve_new"):
@@ -77,16 +78,19 @@ def talk(model: str) -> None:
     with st.chat_message("user"):
         st.text(str(question))
     opening = [{"role": "system", "content": system}] if system.strip() else []
-    asked = [*opening, *history, {"role": "user", "content": str(question)}]
+    said = [{"role": turn["role"], "content": turn["content"]} for turn in history]
+    asked = [*opening, *said, {"role": "user", "content": str(question)}]
     with st.chat_message("assistant"), guard(), st.spinner("Thinking"):
         folder: Path | None = get_settings().home / adapter.path if adapter is not None else None
-        completion = ask(model, folder, asked, Sampling(int(longest), float(warmth)))
-        st.text(completion.text or "The answer is empty.")
+        passages = looked_up(index_id, count, str(question))
+        completion = ask(model, folder, asked, Sampling(int(longest), float(warmth)), passages)
+        answer = {"role": "assistant", "content": completion.text, "passages": passages}
+        draw_turn(answer, f"turn_{chosen}_{len(history) + 1}")
         st.caption(
             f"{completion.input_tokens:,} tokens in, {completion.output_tokens:,} out, {completion.latency_s:.1f} s"
             + (" · cut at the longest allowed answer" if completion.finish_reason == "length" else "")
         )
-        history += [asked[-1], {"role": "assistant", "content": completion.text}]
+        history += [asked[-1], answer]
 
 
 def system_turn(adapter: Adapter | None) -> str:
@@ -96,7 +100,7 @@ def system_turn(adapter: Adapter | None) -> str:
     first = next((example for _, example in examples_of(adapter.dataset_id, "train")), None)
     if first is None or first.messages[0]["role"] != "system":
         return ""
-    return first.messages[0]["content"]
+    return str(first.messages[0]["content"])
 
 
 def take_away(adapter: Adapter) -> None:

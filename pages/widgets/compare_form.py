@@ -47,7 +47,7 @@ def new_comparison() -> None:
         adapter = _adapter(dataset) if tuned else None
         model = adapter.base_model if adapter is not None else base_model("compare_model")
         method = _method(advised) if tuned and adapter is None else "lora"
-        suggested, why = metric_of(dataset.id)
+        suggested, why = metric_of(dataset.id, dataset.hash)
         names = [metric.name for metric in metrics()]
         metric = st.selectbox(
             "Metric",

@@ -11,6 +11,7 @@ from core.store.tables import Experiment, Prediction
 from pages.widgets.diff import word_diff
 from pages.widgets.errors import guard, plain
 from pages.widgets.ladder import measurable
+from pages.widgets.passages import draw_citations
 from pages.widgets.words import many
 
 # A score this far from 1 is a wrong answer, whatever the metric; rounding stays below it.
@@ -130,7 +131,4 @@ def _answer(rung: str, prediction: Prediction | None, value: float | None, refer
         + (" · cut at the longest allowed answer" if prediction.finish_reason == "length" else "")
     )
     if prediction.retrieved:
-        with st.expander(many(len(prediction.retrieved), "passage"), icon=":material/description:"):
-            for hit in prediction.retrieved:
-                st.caption(f"{plain(hit['title'])} ({plain(hit['source'])}), cosine similarity {hit['score']:.3f}")
-                st.text(hit["text"])
+        draw_citations(prediction.output, prediction.retrieved, f"cited_{prediction.id}")

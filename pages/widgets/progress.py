@@ -84,18 +84,22 @@ def trouble(job: Job) -> None:
             st.code(job.traceback, language=None, wrap_lines=True)
 
 
+def stop_button(job: Job, where: str) -> None:
+    stopping = job.stop_requested_at is not None
+    if st.button(
+        "Stopping" if stopping else "Stop",
+        key=f"{where}_stop_{job.id}",
+        icon=":material/stop:",
+        disabled=stopping,
+    ):
+        _act(queue.request_stop, job.id)
+
+
 def controls(job: Job, where: str, deletable: bool = True) -> None:
     """Stop, resume and delete. `where` makes the keys unique on a page."""
     with st.container(horizontal=True, width="content"):
         if job.status in queue.ACTIVE:
-            stopping = job.stop_requested_at is not None
-            if st.button(
-                "Stopping" if stopping else "Stop",
-                key=f"{where}_stop_{job.id}",
-                icon=":material/stop:",
-                disabled=stopping,
-            ):
-                _act(queue.request_stop, job.id)
+            stop_button(job, where)
         if job.status in queue.RESUMABLE and st.button(
             "Resume", key=f"{where}_resume_{job.id}", icon=":material/resume:", type="primary"
         ):

@@ -19,10 +19,10 @@ def shown(value: Any) -> Any:
     return f"\u2060{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
-def table(rows: Sequence[Mapping[str, Any]], alt: str, **options: Any) -> None:
-    """Rows of plain values as a table without Markdown."""
+def table(rows: Sequence[Mapping[str, Any]], alt: str, **options: Any) -> Any:
+    """Rows of plain values as a table without Markdown; returns what `st.dataframe` does: the selection, if asked."""
     frame = pd.DataFrame([{name: shown(value) for name, value in row.items()} for row in rows])
-    st.dataframe(frame, hide_index=True, alt=alt, **options)
+    return st.dataframe(frame, hide_index=True, alt=alt, **options)
 
 
 def csv_button(rows: Sequence[Mapping[str, Any]], file_name: str, label: str, key: str) -> None:
@@ -33,13 +33,18 @@ def csv_button(rows: Sequence[Mapping[str, Any]], file_name: str, label: str, ke
 
 
 def problem_rows(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """One row per problem; the heading of the place is what the file is made of: line, row or item."""
+    unit = problems[0].unit if problems else "line"
+    columns = any(problem.column for problem in problems)
     return [
         {
-            "line": problem.line or None,
-            "file": problem.file,
+            unit: problem.line or None,
+            **({"column": problem.column} if columns else {}),
             "field": problem.field,
             "what is wrong": problem.message,
             "what to do": problem.remedy,
+            "kind": problem.code.replace("_", " "),
+            "file": problem.file,
         }
         for problem in problems
     ]

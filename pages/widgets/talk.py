@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
+from core.documents.retrieval import search
 from core.errors import UserError
 from core.models.generation import Completion, Generator, Sampling
 from core.models.open import open_generator
-from core.models.prompt import Message, build_messages
+from core.models.prompt import Message, Passage, build_messages
+from core.store.lists import indexes
+from pages.widgets.passages import draw_citations
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
@@ -23,12 +28,47 @@ def open_model(model_id: str) -> None:
     _opened(model_id)
 
 
-def ask(model_id: str, adapter: Path | None, messages: list[Message], sampling: Sampling) -> Completion:
-    """The model's next turn. Raises UserError when there is none."""
+def ask(
+    model_id: str,
+    adapter: Path | None,
+    messages: list[Message],
+    sampling: Sampling,
+    passages: Sequence[dict[str, Any]] = (),
+) -> Completion:
+    """The model's next turn, given these passages with the question. Raises UserError when there is none."""
     generator, lock = _opened(model_id)
+    prompt = build_messages(messages, (), [Passage(found["title"], found["text"]) for found in passages])
     with lock:
-        answered = [pair for batch in generator.answer([build_messages(messages)], sampling, adapter) for pair in batch]
+        answered = [pair for batch in generator.answer([prompt], sampling, adapter) for pair in batch]
     completion = answered[0][1]
     if completion.error is not None:
         raise UserError(completion.error, "Shorten the conversation, or start a new one.")
     return completion
+
+
+def choose_lookup() -> tuple[int, int]:
+    """(index to look each question up in, passages to find); index 0 for none."""
+    ready = {s.index.id: f"{s.index.name} (number {s.index.id})" for s in indexes() if s.chunks}
+    index_id = st.selectbox(
+        "Look things up in",
+        [0, *ready],
+        format_func=lambda i: ready.get(i, "Nothing: the model answers alone"),
+        key="serve_index",
+        persist_state="session",
+        help="An index of the Data page. Its best passages go to the model with each question, and the answer says "
+        "which of them it rests on.",
+    )
+    count = st.number_input("Passages", 1, 20, 3, key="serve_passages", persist_state="session", disabled=not index_id)
+    return int(index_id), int(count)
+
+
+def looked_up(index_id: int, count: int, question: str) -> list[dict[str, Any]]:
+    """The passages for a question; none without an index."""
+    return [hit.as_dict() for hit in search(index_id, [question], count)[0]] if index_id else []
+
+
+def draw_turn(turn: dict[str, Any], key: str) -> None:
+    """What someone said; below an answer that was given passages, what of it they say."""
+    st.text(turn["content"] or "The answer is empty.")
+    if turn.get("passages"):
+        draw_citations(turn["content"], turn["passages"], key)
