@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -94,8 +94,8 @@ def document(document_id: int) -> Document:
     return found
 
 
-def would_change(index_id: int, documents: Iterable[SourceDocument]) -> Changes:
-    """What `sync_documents` would do with these; `removed` are those of the index that are not among them."""
+def would_change(index_id: int, documents: Iterable[SourceDocument], keep: Container[str] = ()) -> Changes:
+    """What `sync_documents` would do with these, removing those of the index that are neither among them nor kept."""
     given = {document.name: document.hash for document in documents}
     with session(read_only=True) as db:
         rows = db.execute(select(Document.name, Document.hash).where(Document.index_id == index_id))
@@ -103,6 +103,6 @@ def would_change(index_id: int, documents: Iterable[SourceDocument]) -> Changes:
     return Changes(
         tuple(name for name in given if name not in known),
         tuple(name for name, digest in given.items() if name in known and known[name] != digest),
-        tuple(name for name in known if name not in given),
+        tuple(name for name in known if name not in given and name not in keep),
         tuple(name for name, digest in given.items() if known.get(name) == digest),
     )

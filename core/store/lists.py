@@ -37,12 +37,6 @@ def indexes() -> list[IndexSummary]:
         return [IndexSummary(index, n, chunks or 0, left or 0) for index, n, chunks, left in db.execute(query)]
 
 
-def documents_of(index_id: int) -> list[Document]:
-    """The documents of an index by name, with their texts."""
-    with session(read_only=True) as db:
-        return list(db.scalars(select(Document).where(Document.index_id == index_id).order_by(Document.name)))
-
-
 def experiments() -> list[Experiment]:
     with session(read_only=True) as db:
         return list(db.scalars(select(Experiment).order_by(Experiment.id.desc())))

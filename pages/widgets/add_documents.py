@@ -19,7 +19,7 @@ def add_documents() -> None:
     with guard():
         # After each build the form starts anew.
         key = f"add_{st.session_state.get('indexes_made', 0)}"
-        documents = read_documents(key)
+        documents = read_documents(key).documents
         if not documents:
             return
         name = st.text_input("Name of the index", placeholder="Handbook", max_chars=120, key=f"{key}_name")

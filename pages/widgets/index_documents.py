@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import streamlit as st
 
@@ -96,13 +96,16 @@ def _update(summary: IndexSummary) -> None:
             "A file of a name that is there already replaces it, and only the passages that differ are embedded again."
         )
         key = f"update_{summary.index.id}_{_updates()}"
-        documents = read_documents(key)
-        if not documents:
+        read = read_documents(key)
+        if not read.documents:
             return
-        changes = would_change(summary.index.id, documents)
+        # A file that could not be read is still there: what it said before is better than nothing.
+        kept = {refused.name for refused in read.refused}
+        changes = would_change(summary.index.id, read.documents, kept)
         also_remove = bool(changes.removed) and st.checkbox(
-            f"Remove the {many(len(changes.removed), 'document')} that "
-            f"{'is' if len(changes.removed) == 1 else 'are'} not among these",
+            "Remove the document that is not among these"
+            if len(changes.removed) == 1
+            else f"Remove the {len(changes.removed):,} documents that are not among these",
             key=f"{key}_remove",
             help="So that the index holds what the folder holds. "
             + (f"They are: {_names(changes.removed)}" if changes.removed else ""),
@@ -115,13 +118,13 @@ def _update(summary: IndexSummary) -> None:
             key=f"{key}_now",
             disabled=not (changes.added or changes.changed or also_remove),
         ):
-            _sync(summary, documents, also_remove)
+            _sync(summary, read.documents, also_remove, kept)
 
 
-def _sync(summary: IndexSummary, documents: Sequence[SourceDocument], also_remove: bool) -> None:
+def _sync(summary: IndexSummary, documents: Sequence[SourceDocument], also_remove: bool, kept: Set[str]) -> None:
     index_id = summary.index.id
     with st.spinner("Storing the documents"):
-        changes = sync_documents(index_id, documents, remove_missing=also_remove)
+        changes = sync_documents(index_id, documents, remove_missing=also_remove, keep=kept)
     waiting = any(job.status == "queued" and job.spec.get("index_id") == index_id for job in queue.jobs("index"))
     if (changes.added or changes.changed) and not waiting:
         submit_index(index_id, summary.index.name, in_background)

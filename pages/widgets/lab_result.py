@@ -38,7 +38,7 @@ def lab_result(index: Index, job: Job) -> None:
     name = st.segmented_control("Measure shown", list(MEASURES), default=DECIDING, required=True, key="lab_measure")
     _chart(measured, str(name), report["proposed"], job.id)
     rows = [_row(one) for one in measured]
-    table(rows, "Every setting with its scores and intervals", column_config={"setting": {"width": "large"}})
+    table(rows, "Every setting with its scores and intervals", column_config={"setting": {"width": "medium"}})
     with st.container(horizontal=True):
         csv_button(rows, f"retrieval-lab-{job.id}.csv", "Download the table (CSV)", f"lab_csv_{job.id}")
     _left_out(report)
@@ -48,7 +48,8 @@ def lab_result(index: Index, job: Job) -> None:
 
 
 def _verdict(report: Mapping[str, Any]) -> None:
-    proposed, outcome, why = report["proposed"], report["outcome"], plain(report["why"])
+    proposed, outcome = report["proposed"], report["outcome"]
+    why = plain(report["why"][:1].upper() + report["why"][1:])
     if proposed is None:
         st.warning(why, title="Cannot tell yet", icon=":material/help:")
     elif proposed == 0:

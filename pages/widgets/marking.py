@@ -27,7 +27,9 @@ def highlight(text: str, spans: Sequence[Span]) -> str:
     for start, end in pairwise(edges):
         over = [span for span in spans if span.start <= start and end <= span.end]
         piece = _blanks_kept(text[start:end])
-        shown.append(marked(over[-1].colour, piece, "") if over else plain(piece))
+        # Not by colour alone: what supports an answer is bold as well.
+        around = "**" if over and over[-1].colour == SUPPORT else ""
+        shown.append(marked(over[-1].colour, piece, around) if over else plain(piece))
     return "".join(shown)
 
 

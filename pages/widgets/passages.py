@@ -68,7 +68,7 @@ def draw_citations(answer: str, passages: Sequence[Passage], key: str) -> None:
         st.caption(":material/format_quote: No passage says this in these words.")
     with st.expander(many(len(passages), "passage"), icon=":material/description:", key=f"{key}_passages"):
         for i in [*by_passage, *(i for i in range(len(passages)) if i not in by_passage)]:
-            draw_passage(passages[i], i + 1, f"{key}_{i}", by_passage.get(i, ()))
+            draw_passage(passages[i], i + 1, f"{key}_{i}", by_passage.get(i, ()), border=False)
 
 
 def _named(i: int, passage: Passage) -> str:

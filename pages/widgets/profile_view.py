@@ -232,6 +232,10 @@ def _spread(found: Profile) -> None:
             config={"displayModeBar": False},
             alt=f"Share of labels in each part, {found.different_labels:,} in all",
         )
+    elif found.answers and found.answers.common and found.answers.distinct <= MOST_BARS:
+        # Few different answers are labels in all but name.
+        answers = {answer: count / found.answers.measured for answer, count in found.answers.common}
+        _shares("Answers", "answers", answers)
 
 
 def _shares(title: str, key: str, series: Mapping[str, float]) -> None:

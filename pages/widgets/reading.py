@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import streamlit as st
 
-from core.documents.reading import ARCHIVE, SUFFIXES, ReadFiles, Refused, SourceDocument, read_files, scan_folder
+from core.documents.reading import ARCHIVE, SUFFIXES, ReadFiles, Refused, read_files, scan_folder
 from core.documents.reading.files import Progress
 from pages.widgets.errors import guard, plain
 from pages.widgets.sources import inbox
@@ -23,8 +23,8 @@ MOST_FOLDERS = 200
 NAMED = 200
 
 
-def read_documents(key: str) -> list[SourceDocument]:
-    """The documents that a person has given here, and what became of the other files; empty until there are any.
+def read_documents(key: str) -> ReadFiles:
+    """What became of the files that a person has given here; empty until there are any.
 
     Another `key` is another, empty form.
     """
@@ -33,9 +33,9 @@ def read_documents(key: str) -> list[SourceDocument]:
     )
     found = _from_machine(key) if way == MACHINE else _uploaded(key, way == FOLDER)
     if found is None:
-        return []
+        return ReadFiles()
     _say(found, key)
-    return found.documents
+    return found
 
 
 def _uploaded(key: str, folder: bool) -> ReadFiles | None:
@@ -73,7 +73,8 @@ def _from_machine(key: str) -> ReadFiles | None:
     if not folder.is_relative_to(root.resolve()):
         st.error("Choose a folder below the one named here.", title="This folder lies elsewhere")
         return None
-    return _once(key, token, 0, lambda progress: scan_folder(folder, progress))
+    count = sum(len(names) for _, _, names in os.walk(folder))
+    return _once(key, token, count, lambda progress: scan_folder(folder, progress))
 
 
 def _folders(root: Path) -> list[str]:
@@ -124,7 +125,9 @@ def _say(found: ReadFiles, key: str) -> None:
             icon=":material/error:",
         )
         rows = [{"file": r.name, "what is wrong": r.what, "what to do": r.remedy} for r in found.refused]
-        table(rows, "Files that cannot be read, why, and what to do", height=min(38 + 35 * len(rows), 300))
+        table(
+            rows, "Files that cannot be read, why, and what to do", row_height=35, height=min(38 + 35 * len(rows), 300)
+        )
         csv_button(rows, "refused.csv", "Download this list (CSV)", f"{key}_refused_csv")
     if warned:
         st.warning("They can be used as they are.", title=f"{many(len(warned), 'document')} read in part")

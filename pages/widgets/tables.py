@@ -34,12 +34,15 @@ def csv_button(rows: Sequence[Mapping[str, Any]], file_name: str, label: str, ke
 
 def problem_rows(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     """One row per problem; the heading of the place is what the file is made of: line, row or item."""
-    unit = problems[0].unit if problems else "line"
+    units = {problem.unit for problem in problems}
     columns = any(problem.column for problem in problems)
     return [
         {
-            unit: problem.line or None,
-            **({"column": problem.column} if columns else {}),
+            # Broken JSON has a line, what is wrong within a list has an item: then each names its own.
+            **(
+                {problem.unit: problem.line or None} if len(units) == 1 else {"place": f"{problem.unit} {problem.line}"}
+            ),
+            **({"column": str(problem.column or "")} if columns else {}),
             "field": problem.field,
             "what is wrong": problem.message,
             "what to do": problem.remedy,

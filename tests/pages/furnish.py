@@ -12,7 +12,7 @@ import random
 import time
 from dataclasses import dataclass
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from core.data.dataset import File, create_dataset, examples_of
 from core.documents.index import create_index
@@ -169,6 +169,8 @@ def measured(
         done=5.0,
         total=10.0,
     )
+    with session() as db:
+        cited = db.scalars(select(Document).where(Document.index_id == index_id).order_by(Document.id)).all()[1]
     noise = random.Random(1)
     rows = []
     for rung in list(RIGHT)[: 5 if done else 3]:
@@ -189,10 +191,15 @@ def measured(
                     "cost_usd": 0.0,
                     "retrieved": [
                         {
-                            "chunk_id": "a-0",
-                            "source": "note-1.md",
-                            "title": "Note 1",
-                            "text": NASTY,
+                            "chunk_id": 1,
+                            "document_id": cited.id,
+                            "source": cited.name,
+                            "title": cited.title,
+                            "text": cited.text,
+                            "section": "",
+                            "page": None,
+                            "start": 0,
+                            "end": len(cited.text),
                             "score": 0.71,
                         }
                     ]

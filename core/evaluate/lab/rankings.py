@@ -76,7 +76,10 @@ def default_settings(
         share = index.overlap_tokens / index.chunk_tokens
         shape = (size, min(round(size * share), size - 1))
         found += [Setting(mode, index.dense_weight, *shape) for mode in ("dense", "sparse", "hybrid")]
-    return list({_same(setting): setting for setting in reversed(found)}.values())[::-1]
+    different: dict[tuple[object, ...], Setting] = {}
+    for setting in found:
+        different.setdefault(_same(setting), setting)
+    return list(different.values())
 
 
 def _same(setting: Setting) -> tuple[object, ...]:
