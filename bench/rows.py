@@ -1,10 +1,11 @@
 """A large dataset: importing it, looking through it, changing it; against pandas on the same file.
 
-    python -m bench.rows [--rows 1000000] [--near]
+    python -m bench.rows [--rows 1000000]
 
-A file of about 1 kB a row is made of random words and imported in a process of its own, whose peak memory is printed.
-Then pages, searches and edits are timed, each the median of three. The peer loads the file with pandas.read_json and
-searches the joined texts with str.contains, as one would in a notebook.
+A file of about 1 kB a row is made of random words and imported in a process of its own, with and without a search for
+near duplicates; printed are its peak memory (VmHWM, Linux only) and the longest wait of a neighbour that writes to the
+records all the time. Then pages, searches and edits are timed, each the median of three. The peer loads the file with
+pandas.read_json and searches the joined texts with str.contains, as one would in a notebook.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ VOCABULARY = 20_000
 WORDS = 120
 NOWHERE = "zzqxj"
 IMPORT = """
-import json, resource, sys, time
+import json, re, sys, time
 from pathlib import Path
 from core.data.dataset import File, import_dataset
 from core.data.splits import SplitPlan
@@ -37,7 +40,8 @@ def note(done, total, message):
     phases.setdefault(message, time.perf_counter() - began)
 plan = SplitPlan(keep_near_duplicates_together=sys.argv[2] == "near")
 dataset = import_dataset("bench", File("bench.jsonl", path=Path(sys.argv[1])), plan=plan, on_progress=note)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# Not ru_maxrss, which starts with what the process that started this one had used.
+peak = int(re.search("VmHWM:(.*) kB", Path("/proc/self/status").read_text())[1]) / 1024
 print(json.dumps({"id": dataset.id, "peak": peak, "seconds": time.perf_counter() - began, "phases": phases}))
 """
 
@@ -45,7 +49,6 @@ print(json.dumps({"id": dataset.id, "peak": peak, "seconds": time.perf_counter()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--near", action="store_true", help="also look for near duplicates while importing")
     options = parser.parse_args()
     print(describe())
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +56,8 @@ def main() -> None:
         path = Path(folder) / "bench.jsonl"
         _write(path, options.rows)
         print(f"{options.rows:,} rows, {path.stat().st_size / 1e6:,.0f} MB")
-        dataset_id = _import(path, options.near)
+        _delete(_import(path, "near"))
+        dataset_id = _import(path, "plain")
         ours = _ours(dataset_id, options.rows)
         theirs = _pandas(path)
     for name, seconds in (ours | theirs).items():
@@ -72,13 +76,55 @@ def _write(path: Path, rows: int) -> None:
             file.write(json.dumps({"messages": turns, "label": f"kind {number % 77}"}) + "\n")
 
 
-def _import(path: Path, near: bool) -> int:
-    command = [sys.executable, "-c", IMPORT, str(path), "near" if near else "plain"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+def _import(path: Path, likeness: str) -> int:
+    with _neighbour() as waits:
+        done = subprocess.run([sys.executable, "-c", IMPORT, str(path), likeness], stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     phases = ", ".join(f"{message.lower()} from {seconds:.0f} s" for message, seconds in found["phases"].items())
-    print(f"import: {found['seconds']:.0f} s, peak memory {found['peak']:,.0f} MiB ({phases})")
+    print(f"import ({likeness}): {found['seconds']:.0f} s, peak memory {found['peak']:,.0f} MiB ({phases})")
+    print(f"  a neighbour waited {max(waits):.2f} s at most")
     return int(found["id"])
+
+
+def _delete(dataset_id: int) -> None:
+    from core.data.dataset import ERASER, delete_dataset
+
+    with _neighbour() as waits:
+        seconds = _once(lambda: delete_dataset(dataset_id))
+        began = time.perf_counter()
+        for thread in threading.enumerate():
+            if thread.name == ERASER:
+                thread.join()
+        erased = seconds + time.perf_counter() - began
+    print(f"delete: {seconds:.1f} s, erased after {erased:.0f} s; a neighbour waited {max(waits):.2f} s at most")
+
+
+@contextmanager
+def _neighbour() -> Iterator[list[float]]:
+    """Somebody who writes a row again and again, as a running job does; the seconds that each time took."""
+    from core.store.database import session
+    from core.store.tables import Job
+
+    with session() as db:
+        db.add(job := Job(kind="bench", status="done"))
+    waits: list[float] = []
+    over = threading.Event()
+
+    def write() -> None:
+        with session() as db:
+            db.get_one(Job, job.id).done += 1
+
+    def keep_writing() -> None:
+        while not over.wait(0.05):
+            waits.append(_once(write))
+
+    thread = threading.Thread(target=keep_writing)
+    thread.start()
+    try:
+        yield waits
+    finally:
+        over.set()
+        thread.join()
 
 
 def _ours(dataset_id: int, rows: int) -> dict[str, float]:

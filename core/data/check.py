@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from core.data.example import Problem
 from core.data.files import File
-from core.data.layouts import LAYOUTS, Notes
+from core.data.layouts import LAYOUTS, Enough, Notes
+from core.data.learning import example_text
 from core.data.openai_rules import judge_count, judge_file, judge_record
-from core.data.reading import Reading, Step, detect, example_text, placed, steps
+from core.data.reading import Reading, Step, detect, placed, steps
 from core.data.seen import Seen
 from core.errors import UserError
 
@@ -28,9 +30,10 @@ PROGRESS_EVERY = 1_000
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found. `examples` can be imported; counts are exact, `problems` lists some of them, errors first.
+    """What a check found. `examples` can be imported; `problems` lists some of those found, errors first.
 
-    `by_code` counts the problems of each kind, `fixes` those that each fix would mend.
+    All problems are counted but for those of a record after its first hundred. `by_code` counts the problems of each
+    kind, `fixes` those that each fix would mend.
     """
 
     file: str
@@ -132,7 +135,8 @@ def _by_openai(step: Step, file: str) -> list[Problem]:
     if step.value is None:
         return list(step.read.problems)
     notes = Notes()
-    judge_record(step.value, notes)
+    with suppress(Enough):
+        judge_record(step.value, notes)
     ours = [problem for problem in step.read.problems if problem.code != "unknown_key"]
     if notes:
         return placed(notes, file, step.record.line) + [p for p in ours if p.severity == "warning"]

@@ -6,6 +6,7 @@ and to decide who goes into which split, once to store what was decided.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +49,9 @@ SPLITS = ("train", "validation", "test")
 # Below this a test can only see differences that nobody needs a test to see.
 MIN_TEST_EXAMPLES = 20
 WARNINGS_KEPT = 200
+# So long a deletion is waited for, which is enough for some 10,000 examples.
+ERASING_S = 3.0
+ERASER = "erase a dataset"
 
 PLAN = SplitPlan()
 
@@ -99,10 +103,10 @@ def import_dataset(
     if test is not None:
         reports.append(survey.check(test, test_reading, progress.phase(f"Checking {test.name}", train.size)))
     sources = _sound(reports, [train] if test is None else [train, test])
-    if test is not None and (problems := shared_groups(sources[0], sources[1], survey)):
-        raise ImportRefused(problems, reports=reports)
     say = progress.phase("Comparing the examples", progress.total / 2)
     say(0)
+    if test is not None and (problems := shared_groups(sources[0], sources[1], survey, say)):
+        raise ImportRefused(problems, reports=reports)
     clusters, likeness = survey.compare(say)
     splits = _split(survey, plan, seed, clusters, train.name, given_test=test is not None)
     warnings = sum((Counter(report.by_code) for report in reports), Counter[str]())
@@ -166,7 +170,10 @@ def datasets() -> list[Dataset]:
 
 
 def delete_dataset(dataset_id: int) -> None:
-    """Remove a dataset and its examples. Refused while an experiment shows results on it, or a job uses it."""
+    """Remove a dataset and its examples. Refused while an experiment shows results on it, or a job uses it.
+
+    It is out of sight when this returns; a million examples go on being erased for a minute or more.
+    """
     with session() as db:
         lock(db)
         used = db.scalar(select(func.count()).where(Experiment.dataset_id == dataset_id))
@@ -183,7 +190,9 @@ def delete_dataset(dataset_id: int) -> None:
             return
         # Out of sight at once; should the rest be interrupted, it is swept up like an unfinished import.
         dataset.importing_at = time.time()
-    erase(dataset_id)
+    eraser = threading.Thread(target=erase, args=(dataset_id,), name=ERASER, daemon=True)
+    eraser.start()
+    eraser.join(ERASING_S)
 
 
 class _Progress:
@@ -214,14 +223,14 @@ def _split(survey: Survey, plan: SplitPlan, seed: int, clusters: Any, file: str,
     splits = assign(survey.groups, survey.labels, plan, seed, clusters, given)
     if plan.test_share and "test" not in splits:
         raise UserError(
-            f"All examples of {file} belong to one group, so none can be held back for testing.",
-            "Give a test file of its own, or more than one group.",
+            f"All examples of {file} belong to one group or ask nearly the same, so none can be held back for testing.",
+            "Give a test file of its own, or examples that differ.",
         )
     return splits
 
 
 def _in_words(plan: SplitPlan, seed: int, survey: Survey, *, given_test: bool) -> str:
-    parts = ["given test file" if given_test else f"{plan.test_share:.0%} of the groups held back for testing"]
+    parts = ["given test file" if given_test else f"{plan.test_share:.0%} held back for testing, in whole groups"]
     parts.append(f"{plan.validation_share:.0%} of the rest for validation")
     if plan.stratify and any(label is not None for label in survey.labels):
         parts.append("labels shared out evenly")
@@ -239,8 +248,11 @@ def _groups(groups: Sequence[str], splits: Sequence[str]) -> dict[str, int]:
 
 
 def _leaks(train: Source, test: Source, say: Callable[[int], None]) -> dict[str, Any]:
-    learnt, tested = ((example for _, example in source.examples(lambda done: say(0))) for source in (train, test))
-    return leaks(learnt, tested).as_dict()
+    def tick() -> None:
+        say(0)
+
+    learnt, tested = ((example for _, example in source.examples(lambda done: tick())) for source in (train, test))
+    return leaks(learnt, tested, tick).as_dict()
 
 
 def _changed(source: Source) -> UserError:

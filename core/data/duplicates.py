@@ -1,9 +1,8 @@
 """Examples that say the same: exactly, but for case, space and punctuation, or nearly.
 
 Exact and normalised copies are found by 64-bit hashes. Near duplicates are pairs of prompts that share at least 80% of
-their character 5-grams (Jaccard): a typo in a sentence, or a few words in a paragraph. Every pair is
-compared for real before it is reported. Two things keep the
-short, templated prompts of fine-tuning files apart:
+their character 5-grams (Jaccard): a typo in a sentence, or a few words in a paragraph. Every pair is compared for real
+before it is reported. Two things keep the short, templated prompts of fine-tuning files apart:
 
 - What many prompts share does not count as likeness. 5-grams that stand in a twentieth of all different prompts are a
   template ("Classify this ticket: ..."); the rest must be 80% alike too.
@@ -15,12 +14,15 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from core.data.example import Example
-from core.data.near import SIMILARITY, Spool, clusters_of, similarities, template
+from core.data.near import CHUNK, SIMILARITY, Spool, clusters_of, similarities, template
+from core.data.seen import Seen
 from core.models.prompt import as_text
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 MOST_COMPARED = 4_000
 # Beyond this many prompts the rest is looked up by hash only.
 MOST_PROMPTS = 1_000_000
+# So many prompts of a cluster are compared with one to find its likest.
+MOST_TWINS = 50
 
 _QUOTES = str.maketrans("‘’‚‛“”„‟«»‹›`´", "''''\"\"\"\"\"\"''''")
 _EDGE = r"""[,;:!?…'"()\[\]{}<>¿¡。、「」『』]"""
@@ -94,59 +98,72 @@ class Pair:
 class NearDuplicates:
     """Takes prompts one by one, then says which belong together. Texts wait on disk beyond 64 MB.
 
-    `cluster_of[i]` numbers the cluster of the i-th prompt, normalised copies included; `pairs` proves every near
-    duplicate cluster, though it does not list every pair within one. `seen` of `added` prompts were compared for
-    nearness: all up to a million of different ones.
+    Prompts that are the same but for their looks are always found. Of the different ones, the first million are
+    compared for nearness; `compared_all` says whether there were more.
     """
 
     def __init__(self) -> None:
         self.added = 0
-        self._first: dict[int, int] = {}
-        self._distinct_of: list[int] = []
+        self._seen = Seen()
+        self._distinct = 0
+        self._distinct_of = array("I")
         self._texts = Spool()
 
-    def add(self, text: str) -> None:
+    def add(self, text: str) -> int:
+        """Take the next prompt. Says which was the first with its normalised text: itself, if it is new."""
         plain = normalised(text)
-        position = self._first.setdefault(text_hash(plain), len(self._first))
-        if position == len(self._texts) and position < MOST_PROMPTS:
-            half = MOST_COMPARED // 2
-            self._texts.append(f"{plain[:half]} {plain[-half:]}" if len(plain) > 2 * half else plain, self.added)
-        self._distinct_of.append(position)
+        first = self._seen.first(text_hash(plain), self.added + 1) - 1
+        if first == self.added:
+            self._distinct_of.append(self._distinct)
+            if self._distinct < MOST_PROMPTS:
+                half = MOST_COMPARED // 2
+                shown = f"{plain[:half]} {plain[-half:]}" if len(plain) > 2 * half else plain
+                self._texts.append(shown, self.added)
+            self._distinct += 1
+        else:
+            self._distinct_of.append(self._distinct_of[first])
         self.added += 1
+        return first
 
     @property
     def compared_all(self) -> bool:
-        return len(self._first) <= MOST_PROMPTS
+        return self._distinct <= MOST_PROMPTS
 
     def find(self, tick: Callable[[], None] = lambda: None) -> tuple[NDArray[np.int64], list[Pair]]:
-        """(the cluster of each prompt, in the order they came; the pairs that join different texts).
+        """(the cluster of each prompt, in the order they came; pairs that show why different texts are together).
 
-        `tick` is called every second or so; it may raise, to stop.
+        Every cluster of different texts has a pair, but not every pair of a cluster is listed. `tick` is called every
+        second or so; it may raise, to stop.
         """
         import numpy as np
 
         labels, pairs = clusters_of(self._texts, tick)
-        rest = np.arange(len(self._first) - len(labels)) + (labels.max(initial=-1) + 1)
+        rest = np.arange(self._distinct - len(labels)) + (labels.max(initial=-1) + 1)
         cluster_of = np.concatenate([labels, rest])[np.asarray(self._distinct_of, np.int64)]
         places = self._texts.places
         return cluster_of, [Pair(places[a], places[b], similarity) for a, b, similarity in pairs]
 
-    def likest(self, boundary: int) -> dict[int, Pair]:
-        """For each of the first `boundary` prompts that has near duplicates among the others: the likest one of them.
+    def likest(self, boundary: int, tick: Callable[[], None] = lambda: None) -> dict[int, Pair]:
+        """For each prompt from the `boundary`th on that has near duplicates before it: the likest one of them.
 
-        Other prompts of its cluster are compared for real, the first 50 at most.
+        Those of its cluster are compared for real, the first 50 at most. Copies of earlier prompts are left out: `add`
+        has named their likest. `tick` as for `find`.
         """
         import numpy as np
 
-        labels, _ = clusters_of(self._texts)
+        labels, _ = clusters_of(self._texts, tick)
+        places = self._texts.places
         members: dict[int, tuple[list[int], list[int]]] = {}
-        for number, (label, place) in enumerate(zip(labels.tolist(), self._texts.places, strict=True)):
-            members.setdefault(label, ([], []))[place >= boundary].append(number)
-        wanted = [(a, b) for ours, others in members.values() for a in ours for b in others[:50]]
+        for number in np.flatnonzero(np.bincount(labels)[labels] > 1).tolist():
+            members.setdefault(int(labels[number]), ([], []))[places[number] >= boundary].append(number)
+        wanted = ((a, b) for before, after in members.values() for b in after for a in before[:MOST_TWINS])
         best: dict[int, Pair] = {}
-        if wanted:
-            pairs = np.asarray(wanted)
-            for (a, b), similarity in zip(wanted, similarities(self._texts, pairs, template(self._texts)), strict=True):
-                if similarity >= max(SIMILARITY, best[a].similarity if a in best else 0):
-                    best[a] = Pair(self._texts.places[a], self._texts.places[b], similarity)
-        return {i: best[number] for i, number in enumerate(self._distinct_of[:boundary]) if number in best}
+        if not members:
+            return best
+        common = template(self._texts)
+        while batch := list(islice(wanted, CHUNK)):
+            likeness = similarities(self._texts, np.asarray(batch), common, tick).tolist()
+            for (a, b), similarity in zip(batch, likeness, strict=True):
+                if similarity >= max(SIMILARITY, best[b].similarity if b in best else 0):
+                    best[b] = Pair(places[a], places[b], similarity)
+        return {i: best[number] for i, number in enumerate(self._distinct_of) if i >= boundary and number in best}

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from core.data.reading import prompt_key
+from core.data.learning import prompt_key
 from core.data.storing import CONTENT, MAX_FOLDED, REMOVED, canonical, content_hash, filling, folded, row_hash, rows_of
 from core.errors import UserError
 from core.models.prompt import Message, calls_text
@@ -118,6 +118,9 @@ def copy_dataset(dataset_id: int, name: str) -> Dataset:
                 filled.add(row.split, row.position, _content(row), note=row.note, original=row.original)
                 if split != REMOVED:
                     counts[split] += 1
+        with session(read_only=True) as db:
+            if _dataset(db, dataset_id).hash != source.hash:
+                raise UserError("The data set was changed while it was copied.", "Copy it again; nothing was stored.")
         copy.notes = {**notes, "counts": counts, "copy_of": {"id": dataset_id, "name": source.name}}
     return copy
 

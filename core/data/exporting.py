@@ -23,7 +23,8 @@ def export(examples: Iterable[Example], layout: Format, *, extras: bool = False)
     """The file in pieces, UTF-8, one or more examples each.
 
     `extras` adds label, group and context to the JSON lines, which our own import reads and OpenAI refuses. The CSV
-    always has them. CSV and prompt/completion hold conversations of several turns as text with the roles' names.
+    always has them. CSV and prompt/completion hold conversations of several turns as text with the roles' names, and
+    tool calls as text; the tools themselves go along in chat alone.
     """
     if layout == "csv":
         yield from _csv(examples)

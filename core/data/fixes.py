@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from core.data.files import File
-from core.data.mending import FIXES, Fix
+from core.data.mending import DROP_BROKEN, FIXES, Fix
 from core.data.reading import Change, Reading, read
 
 SHOWN_CHARACTERS = 2_000
 
-__all__ = ["FIXES", "Change", "Fix", "preview"]
+__all__ = ["DROP_BROKEN", "FIXES", "Change", "Fix", "preview"]
 
 
 def preview(file: File, reading: Reading, fixes: Sequence[str], limit: int = 20) -> list[Change]:

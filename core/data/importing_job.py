@@ -6,6 +6,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from core.settings import get_settings
 # A queue of its own: an import needs no accelerator, and must not wait for hours of training.
 DEVICE = "import"
 # What this machine checks and stores in a second, for the time left before the job has measured its own speed.
-BYTES_PER_SECOND = 8e6
+BYTES_PER_SECOND = 4e6
 # A copy whose job is not on record yet may be about to get one.
 YOUNG_S = 600.0
 
@@ -39,7 +40,8 @@ def submit_import(
 ) -> int:
     """Copy the files aside and queue their import; the job's id.
 
-    Its result is {"dataset_id": ...}, or {"refused": ..., "reports": [...]}: why, and each file's report as a dict.
+    Its result is {"dataset_id": ...}, or {"refused": ..., "problems": [...], "reports": [...]}: why, what is to be
+    mended, and each file's report as a dict.
     """
     sweep_staged()
     sweep_unfinished()
@@ -115,8 +117,10 @@ def sweep_staged() -> None:
     for path in _folder().iterdir():
         if path.name in active:
             continue
-        if path.name in ended or path.stat().st_mtime < time.time() - YOUNG_S:
-            path.unlink(missing_ok=True)
+        # Another process may sweep too.
+        with suppress(FileNotFoundError):
+            if path.name in ended or path.stat().st_mtime < time.time() - YOUNG_S:
+                path.unlink()
 
 
 def _folder() -> Path:

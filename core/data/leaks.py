@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from core.data.duplicates import NearDuplicates, normalised, prompt_text, text_hash
+from core.data.duplicates import NearDuplicates, prompt_text, text_hash
 from core.data.example import Example
 from core.data.near import Spool
+from core.data.seen import Seen
 
 # Enough to see what went wrong; the counts are of all.
 MOST_LISTED = 200
@@ -50,41 +52,42 @@ class LeakReport:
         return asdict(self) | {"total": self.total}
 
 
-def leaks(train: Iterable[Example], test: Iterable[Example]) -> LeakReport:
-    """Compare the prompts, without instructions, of two sides that ought to share none. Both are read once."""
-    near = NearDuplicates()
-    tests: list[str] = []
-    for example in test:
-        tests.append(prompt_text(example))
-        near.add(tests[-1])
-    wanted_exact = {text_hash(text) for text in tests}
-    wanted_plain = {text_hash(normalised(text)) for text in tests}
-    exact: dict[int, int] = {}
-    plain: dict[int, int] = {}
-    shown = Spool()
-    for position, example in enumerate(train):
-        text = prompt_text(example)
-        near.add(text)
+def leaks(train: Iterable[Example], test: Iterable[Example], tick: Callable[[], None] = lambda: None) -> LeakReport:
+    """Compare the prompts, without instructions, of two sides that ought to share none. Both are read once.
+
+    `tick` is called every second or so while they are compared; it may raise, to stop.
+    """
+    near, exact, shown = NearDuplicates(), Seen(), Spool()
+
+    def add(example: Example) -> tuple[int, int]:
+        """Take the next prompt; which was the first with its very words, and which the first that looks alike."""
+        text, position = prompt_text(example), near.added
         shown.append(text[:SHOWN], position)
-        for seen, wanted, key in ((exact, wanted_exact, text), (plain, wanted_plain, normalised(text))):
-            if text_hash(key) in wanted:
-                seen.setdefault(text_hash(key), position)
-    likest = near.likest(len(tests))
+        return exact.first(text_hash(text), position + 1) - 1, near.add(text)
+
+    for example in train:
+        add(example)
+    learnt = near.added
+    copies = [array("q"), array("q")]
+    for example in test:
+        for column, first in zip(copies, add(example), strict=True):
+            column.append(first)
+    likest = near.likest(learnt, tick)
 
     counts: Counter[str] = Counter()
     found: list[Leak] = []
-    for position, text in enumerate(tests):
+    for position, (same, alike) in enumerate(zip(*copies, strict=True)):
         kind: Literal["exact", "normalised", "near"]
         similarity = 1.0
-        if (match := exact.get(text_hash(text))) is not None:
-            kind = "exact"
-        elif (match := plain.get(text_hash(normalised(text)))) is not None:
-            kind = "normalised"
-        elif pair := likest.get(position):
-            kind, match, similarity = "near", pair.second - len(tests), pair.similarity
+        if same < learnt:
+            kind, match = "exact", same
+        elif alike < learnt:
+            kind, match = "normalised", alike
+        elif pair := likest.get(learnt + position):
+            kind, match, similarity = "near", pair.first, pair.similarity
         else:
             continue
         counts[kind] += 1
         if len(found) < MOST_LISTED:
-            found.append(Leak(kind, match, position, similarity, shown[match], text[:SHOWN]))
-    return LeakReport(len(shown), len(tests), dict(counts), found, near.compared_all)
+            found.append(Leak(kind, match, position, similarity, shown[match], shown[learnt + position]))
+    return LeakReport(learnt, len(shown) - learnt, dict(counts), found, near.compared_all)

@@ -16,6 +16,8 @@ from core.data.roles import role_meant
 # What is sent, not said: white space within it is not ours to touch.
 NOT_TEXT = frozenset({"tools", "functions", "tool_calls", "function_call"})
 TURN_LISTS = ("messages", "conversations", "conversation")
+# The one repair that loses what somebody meant to bring, so it is never part of "all".
+DROP_BROKEN = "drop_broken"
 # A broken line longer than this is looked at by its author: the repair takes about a second for a megabyte.
 MAX_REPAIRED_CHARACTERS = 200_000
 _ESCAPES = re.compile(r"\\u([0-9a-fA-F]{4})|\\.")
@@ -114,6 +116,7 @@ FIXES: dict[str, Fix] = {
         Fix("trim", "Trim white space", "White space at the start and end of every text goes.", trim),
         Fix("drop_empty", "Drop empty examples", "Records without a prompt or an answer are left out."),
         Fix("drop_duplicates", "Drop duplicates", "Of records with the same prompt and answer the first stays."),
+        Fix(DROP_BROKEN, "Leave out broken records", "Records with an error that no repair mends are left out."),
     )
 }
 

@@ -5,30 +5,31 @@ Reading streams: a record is held only while it is looked at, whatever the size 
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from core.data.example import Example, Problem, Read
 from core.data.files import File, FileKind, Record, detect_kind, records
-from core.data.layouts import LAYOUTS, Notes, Talk, detect_layout
+from core.data.files.parsing import Refused, parse_part
+from core.data.layouts import LAYOUTS, Enough, Notes, detect_layout
 from core.data.layouts.layout import quote
 from core.data.layouts.mapped import MAPPING_REMEDY, guess_mapping, reader
-from core.data.mending import FIXES, Edit, repaired_json
+from core.data.learning import example_text, examples_of
+from core.data.mending import DROP_BROKEN, FIXES, Edit, repaired_json
 from core.data.seen import Seen
-from core.models.prompt import Message, calls_text
 
 # Enough to know a layout by; the bytes bound what a file of huge records may cost.
 SAMPLED_RECORDS = 50
 SAMPLED_BYTES = 4_000_000
 SHOWN_RECORDS = 5
-# Whether broken JSON can be repaired is tried this often, so that a file of nothing else stays quick to check.
-MAX_TRIED_REPAIRS = 1_000
-# About 4,000 tokens: beyond what small models are tuned on, so the end may be cut off.
-LONG_CHARACTERS = 16_000
+# Whether broken JSON can be repaired is tried for so much of it, which takes a few seconds at worst: a file of nothing
+# else stays quick to check.
+TRIED_CHARACTERS = 1_000_000
+# Keys that are not used are told once each; of a file with a new one on every line, so much of them is remembered.
+REMEMBERED_KEYS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,7 @@ class Step(NamedTuple):
 def detect(file: File, kind: FileKind | None = None) -> Detected:
     """Look at the start of a file, taking its kind as given if it is. Raises UserError for what holds no records."""
     kind = kind or detect_kind(file)
-    values: list[dict[str, Any]] = []
-    for record in islice(records(file, kind), SAMPLED_RECORDS):
-        if record.value is not None:
-            values.append(record.value)
-        if record.end > SAMPLED_BYTES:
-            break
+    values = _sample(file, kind)
     columns = list(dict.fromkeys(key for value in values for key in value))[:200]
     layout = detect_layout(values)
     mapping: dict[str, str] = {}
@@ -100,6 +96,24 @@ def detect(file: File, kind: FileKind | None = None) -> Detected:
             else MAPPING_REMEDY
         )
     return Detected(Reading(kind, layout, mapping), why, columns, values[:SHOWN_RECORDS])
+
+
+def _sample(file: File, kind: FileKind) -> list[dict[str, Any]]:
+    """The first records that can be read; where none can, what a repair would make of them, if that has a layout."""
+    values: list[dict[str, Any]] = []
+    broken: list[str] = []
+    for record in islice(records(file, kind), SAMPLED_RECORDS):
+        if record.value is not None:
+            values.append(record.value)
+        elif record.raw:
+            broken.append(record.raw)
+        if values and record.end > SAMPLED_BYTES:
+            break
+    if not values:
+        repaired = (repaired_json(text) for text in broken[:SHOWN_RECORDS])
+        values = [value for value in repaired if isinstance(value, dict)]
+        return values if detect_layout(values) else []
+    return values
 
 
 def read(file: File, reading: Reading, on_change: Callable[[Change], None] | None = None) -> Iterator[Read]:
@@ -124,26 +138,16 @@ def steps(file: File, reading: Reading, on_change: Callable[[Change], None] | No
         return
     record_reader, found = _RecordReader(file.name, reading, on_change), False
     for record in records(file, reading.kind):
-        found = True
+        found = found or record.line > 0
         yield record_reader.step(record)
     if not found:
-        remedy = 'Put one record on each line, such as {"messages": [...]}.'
+        remedy = {
+            "line": 'Put one record on each line, such as {"messages": [...]}.',
+            "item": 'Put the records into a list, such as [{"messages": [...]}, ...].',
+            "row": "Put the names of the columns into the first row and one record into each row below.",
+        }[reading.kind.unit]
         problem = Problem(file.name, 0, "", "empty", "The file holds no examples.", remedy, unit=reading.kind.unit)
         yield Step(Record(0, None), None, Read(0, (), (problem,)))
-
-
-def prompt_key(messages: Sequence[Message]) -> str:
-    """The group of an example that names none: the same prompt is the same source, so copies stay in one split."""
-    text = "\n".join(f"{turn['role']}: {' '.join(turn['content'].split()).casefold()}" for turn in messages)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def example_text(example: Example) -> tuple[str, str]:
-    """(everything asked, everything answered): equal for two examples exactly if a model would learn the same."""
-    asked = "\x1e".join(
-        f"{turn['role']}\x1f{turn['content']}{calls_text(turn.get('tool_calls') or ())}" for turn in example.messages
-    )
-    return f"{asked}\x1e{json.dumps(example.tools)}" if example.tools else asked, example.reference
 
 
 def placed(notes: Notes, file: str, line: int, unit: Literal["line", "row", "item"] = "line") -> list[Problem]:
@@ -166,10 +170,26 @@ class _RecordReader:
         self._answers = reading.answers
         self._on_change = on_change
         self._known_keys: set[str] = set()
-        self._tried = 0
+        self._to_remember, self._to_try = REMEMBERED_KEYS, TRIED_CHARACTERS
         self._seen = Seen()
 
     def step(self, record: Record) -> Step:
+        """The record read; one with an error that nothing mends can be left out, if that was chosen."""
+        found = self._step(record)
+        problems = found.read.problems
+        if not any(problem.severity == "error" for problem in problems):
+            return found
+        if DROP_BROKEN in self._fixes:
+            value = found.value if found.value is not None else record.value
+            self._tell(record.line, "", record.raw or json.dumps(value, ensure_ascii=False), "")
+            return found._replace(read=Read(record.line))
+        offered = (
+            replace(problem, fix=DROP_BROKEN) if problem.severity == "error" and not problem.fix else problem
+            for problem in problems
+        )
+        return found._replace(read=replace(found.read, problems=tuple(offered)))
+
+    def _step(self, record: Record) -> Step:
         value, problems = record.value, [record.problem] if record.problem else []
         if value is None:
             value = self._repaired(record)
@@ -186,10 +206,8 @@ class _RecordReader:
             value = mend(value, edits)
         for edit in edits:
             self._tell(record.line, *edit)
-        talk = None if notes.failed else self._read(value, notes)
-        examples = _examples(talk, self._answers, notes) if talk is not None else ()
+        examples: tuple[Example, ...] = () if notes.failed else self._examples(value, notes)
         if notes.failed:
-            examples = ()
             if "drop_empty" in self._fixes and all(f.fix == "drop_empty" for f in notes if f.severity == "error"):
                 self._tell(record.line, "", json.dumps(value, ensure_ascii=False), "")
                 return Step(record, value, Read(record.line, (), tuple(problems)))
@@ -198,21 +216,40 @@ class _RecordReader:
         if not value.keys() <= self._known_keys:
             self._note_unused(value, notes)
         problems += placed(notes, self._file, record.line, self._unit)
-        return Step(record, value, Read(record.line, tuple(examples), tuple(problems)))
+        return Step(record, value, Read(record.line, examples, tuple(problems)))
+
+    def _examples(self, value: dict[str, Any], notes: Notes) -> tuple[Example, ...]:
+        """No example if anything is an error."""
+        try:
+            talk = self._read(value, notes)
+            examples = examples_of(talk, self._answers, notes) if talk is not None else ()
+        except Enough:
+            return ()
+        return () if notes.failed else examples
 
     def _repaired(self, record: Record) -> dict[str, Any] | None:
-        """The object that a broken line was meant to be, if it then reads without an error."""
+        """The object that a broken line was meant to be, if its turns can then be read."""
         if record.problem is None or record.problem.code != "json" or not record.raw:
             return None
-        if "repair_json" not in self._fixes:
-            self._tried += 1
-            if self._tried > MAX_TRIED_REPAIRS:
-                return None
-        value = repaired_json(record.raw)
+        value = self._mended(record.raw)
         if not isinstance(value, dict):
             return None
         notes = Notes()
-        return value if self._read(self._unpacked(value, Notes(), 0), notes) is not None else None
+        unpacked = self._unpacked(value, notes, 0)
+        for mend in self._mends:
+            unpacked = mend(unpacked, [])
+        try:
+            return value if self._read(unpacked, notes) is not None and not notes.failed else None
+        except Enough:
+            return None
+
+    def _mended(self, text: str) -> Any:
+        """What broken JSON was meant to be, or None if nobody can tell or too much of it has been tried."""
+        if "repair_json" not in self._fixes:
+            self._to_try -= len(text)
+            if self._to_try < 0:
+                return None
+        return repaired_json(text)
 
     def _unpacked(self, value: dict[str, Any], notes: Notes, line: int) -> dict[str, Any]:
         """The record with lists that stand as JSON texts, as in a spreadsheet's cell, made lists."""
@@ -221,14 +258,13 @@ class _RecordReader:
             if not isinstance(cell, str) or not cell.lstrip().startswith("["):
                 continue
             try:
-                value = {**value, key: json.loads(cell)}
-            except (ValueError, RecursionError) as error:
-                mended = repaired_json(cell)
+                value = {**value, key: parse_part(cell)}
+            except Refused as bad:
+                mended = self._mended(cell) if bad.code == "json" else None
                 if mended is None or "repair_json" not in self._fixes:
-                    place = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
-                    message = f'The text in "{key}" is no JSON{place}.'
-                    remedy = "Check quotes, commas and brackets there."
-                    notes.error(key, "json", message, remedy, "" if mended is None else "repair_json")
+                    place = f", character {bad.column}" if bad.column and "\n" not in cell else ""
+                    message = f'The text in "{key}"{place}: {bad.message}'
+                    notes.error(key, bad.code, message, bad.remedy, "" if mended is None else "repair_json")
                     continue
                 self._tell(line, key, cell, json.dumps(mended, ensure_ascii=False))
                 value = {**value, key: mended}
@@ -244,6 +280,9 @@ class _RecordReader:
         """A key that is not used is worth one sentence in a file, not one on every line."""
         unused = [] if self._layout.key == "mapped" else self._layout.unused(value)
         unused = [key for key in unused if key not in self._known_keys]
+        self._to_remember -= sum(map(len, value))
+        if self._to_remember < 0:
+            return
         self._known_keys.update(value)
         if unused:
             names = ", ".join(quote(name) for name in unused[:5])
@@ -253,67 +292,3 @@ class _RecordReader:
     def _tell(self, line: int, field: str, before: str, after: str) -> None:
         if self._on_change is not None and line:
             self._on_change(Change(line, field, before, after))
-
-
-def _examples(talk: Talk, answers: Literal["last", "each"], notes: Notes) -> tuple[Example, ...]:
-    """The examples of a record, with what is doubtful about them noted."""
-    turns = talk.turns
-    holder = talk.places[0].split("[")[0] if talk.places else ""
-    if turns[-1]["role"] != "assistant":
-        has_answer = any(turn["role"] == "assistant" for turn in turns)
-        found = "does not end with the assistant's turn" if has_answer else "has no assistant turn"
-        remedy = "Add the answer you expect as the last turn."
-        notes.error(holder, "no_answer", f'"{holder}" {found}.', remedy, "drop_trailing" if has_answer else "")
-        return ()
-    asked = next((i for i, turn in enumerate(turns) if turn["role"] == "user"), len(turns))
-    said = [i for i, turn in enumerate(turns) if turn["role"] == "assistant"]
-    learnt = [i for i in said if turns[i].get("weight") != 0]
-    if not learnt:
-        remedy = "Give the answer to learn the weight 1, or take the weights out."
-        notes.error(holder, "no_answer", f'Every assistant turn of "{holder}" has the weight 0.', remedy)
-        return ()
-    learnt = [i for i in learnt if i > asked]
-    if not learnt:
-        remedy = "Add the question before the answer."
-        notes.error(holder, "no_question", f'"{holder}" has no user turn.', remedy)
-        return ()
-    chosen = learnt if answers == "each" else learnt[-1:]
-    # Of a conversation cut into several examples, the group is what all of them share: the first question.
-    group = talk.group or prompt_key(turns[: chosen[0]])
-    examples = tuple(_example(talk, i, group) for i in chosen)
-    _doubts(talk, chosen, notes)
-    return examples
-
-
-def _example(talk: Talk, position: int, group: str) -> Example:
-    answer = talk.turns[position]
-    calls = answer.get("tool_calls")
-    reference = answer["content"]
-    if calls:
-        reference = "\n".join(part for part in (reference, calls_text(calls)) if part)
-    prompt = tuple(talk.turns[:position])
-    return Example(prompt, reference, group, talk.label, talk.context, talk.tools, calls)
-
-
-def _doubts(talk: Talk, chosen: Sequence[int], notes: Notes) -> None:
-    """Warn of what can be learnt from, but is seldom meant."""
-    for i in chosen:
-        content, place = talk.turns[i]["content"], talk.places[i]
-        if not content:  # a call, which is judged where it is read
-            continue
-        if content[0].isspace() or content[-1].isspace():
-            message = "The answer starts or ends with white space."
-            notes.warn(place, "white_space", message, "Trim it: a model learns to write it.", "trim")
-        if not any(map(str.isalnum, content)):
-            message = f"The answer {quote(content)} holds no letter and no digit."
-            notes.warn(place, "short_answer", message, "Check that this is the answer you want.")
-    size = sum(len(turn["content"]) for turn in talk.turns)
-    if size > LONG_CHARACTERS:
-        message = f"The example has {size:,} characters, about {size // 4:,} tokens."
-        notes.warn(talk.places[-1], "long", message, "Check the length that training cuts it to, or shorten it.")
-    for i in range(1, len(talk.turns)):
-        role = talk.turns[i]["role"]
-        if role == talk.turns[i - 1]["role"] and role in ("user", "assistant"):
-            message = f"Two turns of the {role} follow each other."
-            notes.warn(talk.places[i], "turn_order", message, "Join them, or put the missing turn between them.")
-            return

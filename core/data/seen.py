@@ -17,6 +17,10 @@ class Seen:
     def __init__(self) -> None:
         self._keys, self._lines, self._count = array("Q", bytes(8 * 1024)), array("I", bytes(4 * 1024)), 0
 
+    def __len__(self) -> int:
+        """How many different keys there are."""
+        return self._count
+
     def first(self, key: int, line: int) -> int:
         """The line at which `key` was first given, which is `line` itself for a new one. Lines count from 1."""
         place = self._place(key & _MASK)

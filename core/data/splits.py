@@ -95,7 +95,7 @@ def _units(groups: list[str], clusters: NDArray[np.int64] | None) -> tuple[NDArr
     distinct = list(dict.fromkeys(groups))
     if clusters is None or not groups:
         return group, distinct
-    cluster = _codes(clusters.tolist()) + len(distinct)
+    cluster = np.unique(clusters, return_inverse=True)[1] + len(distinct)
     size = int(cluster.max()) + 1
     links = coo_array((np.ones(len(groups), np.int8), (group, cluster)), shape=(size, size))
     unit_of_group = connected_components(links, directed=False)[1][: len(distinct)]
@@ -116,7 +116,8 @@ def _hold_out(
 
     if not len(units):
         return np.zeros(0, bool)
-    wanted = round(share * len(units))
+    # A side that was asked for is never empty while there are two units to part.
+    wanted = max(round(share * len(units)), 1 if share else 0)
     counts = np.bincount(strata)
     due = (share * counts).tolist()
     # One entry for each stratum of each unit that is present, ordered by unit.
@@ -148,7 +149,6 @@ def _hold_out(
             spare -= 1
     if missing and spare:
         unit = min((unit for unit in order if not held[unit]), key=lambda unit: size_of[unit])
-        # A side that was asked for is never empty while there are two units to part.
         if not any(held) or size_of[unit] - missing < missing:
             held[unit] = True
     return np.asarray(held)[np.searchsorted(present, units)]

@@ -11,7 +11,8 @@ from core.data.check import Report, check
 from core.data.duplicates import NearDuplicates, prompt_text
 from core.data.example import Example, Problem
 from core.data.files import File
-from core.data.reading import Reading, Step, prompt_key, steps
+from core.data.learning import prompt_key
+from core.data.reading import Reading, Step, steps
 
 # So many records are read between two reports: a moment, unless they are huge.
 TICK_EVERY = 100
@@ -75,8 +76,10 @@ class Survey:
         """(the near-duplicate cluster of each example, or None; what is to be noted about likeness)."""
         if self.near is None:
             return None, {}
+        import numpy as np
+
         clusters, _ = self.near.find(lambda: tick(0))
-        return clusters, {"alike": len(clusters) - len(set(clusters.tolist())), "compared_all": self.near.compared_all}
+        return clusters, {"alike": len(clusters) - len(np.unique(clusters)), "compared_all": self.near.compared_all}
 
     def _add(self, line: int, example: Example) -> None:
         self.groups.append(example.group)
@@ -88,7 +91,7 @@ class Survey:
             self.near.add(prompt_text(example))
 
 
-def shared_groups(train: Source, test: Source, survey: Survey) -> list[Problem]:
+def shared_groups(train: Source, test: Source, survey: Survey, tick: Tick) -> list[Problem]:
     """An error for each example of the test file whose group is also in the training file, 1,000 at most."""
     learnt = survey.sizes[0]
     first_line: dict[str, int] = {}
@@ -98,7 +101,7 @@ def shared_groups(train: Source, test: Source, survey: Survey) -> list[Problem]:
         return []
     unit = train.reading.kind.unit
     problems = []
-    for line, example in test.examples(lambda done: None):
+    for line, example in test.examples(lambda done: tick(0)):
         if example.group not in first_line:
             continue
         where = f"which {train.file.name} trains on ({unit} {first_line[example.group]})"

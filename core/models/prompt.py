@@ -50,7 +50,7 @@ def calls_text(calls: Sequence[dict[str, Any]]) -> str:
         function = call.get("function", call)
         arguments = function.get("arguments", {})
         if isinstance(arguments, str):
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 arguments = json.loads(arguments) if arguments.strip() else {}
         body = json.dumps({"name": function.get("name", ""), "arguments": arguments}, ensure_ascii=False)
         blocks.append(f"<tool_call>\n{body}\n</tool_call>")

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.data.example import Example
+from core.data.profile import rendered
 from core.errors import UserError
-from core.models.local import render
-from core.models.prompt import build_messages
 
 # What torch's cross entropy skips.
 IGNORED = -100
@@ -30,14 +29,10 @@ class EncodedExample:
 def encode(tokenizer: Any, example: Example, max_length: int) -> EncodedExample:
     """The example as the model will see it when asked, followed by the answer and the token that ends a turn.
 
-    The prompt is built and rendered by the functions that generation uses. Only the answer carries a loss.
+    Only the answer carries a loss.
     """
-    chat = build_messages(example.messages, tools=example.tools)
-    prompt = render(tokenizer, chat)
-    whole = render(tokenizer, [*chat, {"role": "assistant", "content": example.reference}], generation_prompt=False)
-    # Templates that write an answer differently from a prompt plus text still get the text and an end.
-    answer = whole[len(prompt) :].rstrip() if whole.startswith(prompt) else example.reference + tokenizer.eos_token
-    prompt_ids, answer_ids = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, answer))
+    texts = rendered(tokenizer)(example)
+    prompt_ids, answer_ids = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts)
     input_ids = prompt_ids + answer_ids
     labels = [IGNORED] * len(prompt_ids) + answer_ids
     return EncodedExample(input_ids[:max_length], labels[:max_length])

@@ -28,7 +28,7 @@ def documents_tab() -> None:
     listed = indexes()
     # Another key is another expander, closed again after a build.
     key = f"add_{bool(listed)}_{st.session_state.get('indexes_made', 0)}"
-    with st.expander("Add documents", icon=":material/upload:", expanded=not listed, key=key):
+    with st.expander("New index", icon=":material/upload:", expanded=not listed, key=key):
         add_documents()
     if not listed:
         st.info(

@@ -53,7 +53,7 @@ def _inside(example_id: int, dataset: Dataset) -> None:
                 with st.expander("The passage it rests on", icon=":material/article:"):
                     show_text(row.context)
             _original(row)
-        _note(row)
+            _note(row)
         if frozen:
             _frozen(dataset, frozen)
         else:
@@ -115,11 +115,17 @@ def _edit_form(row: ExampleRow) -> None:
             ":material/flag: Expected answer", row.reference, key=f"answer_{row.id}", height=_height(row.reference)
         )
         label = st.text_input("Label", row.label or "", key=f"label_{row.id}", placeholder="None", max_chars=200)
+        note = _note_field(row)
         with st.container(horizontal=True):
             save = st.form_submit_button("Save", type="primary", icon=":material/save:", key=f"save_{row.id}")
             st.form_submit_button("Cancel", key=f"cancel_{row.id}", on_click=_stop_editing, args=(row,))
     if save:
-        _do(lambda: edit(row.id, turns=turns, reference=reference, label=label or None), "Saved.", row)
+
+        def keep() -> None:
+            edit(row.id, turns=turns, reference=reference, label=label or None)
+            annotate(row.id, note)
+
+        _do(keep, "Saved.", row)
 
 
 def _height(text: str) -> int:
@@ -129,16 +135,20 @@ def _height(text: str) -> int:
 
 def _note(row: ExampleRow) -> None:
     with st.form(f"note_form_{row.id}", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
-        note = st.text_input(
-            "Note",
-            row.note,
-            key=f"note_{row.id}",
-            placeholder="What you want to remember about this example",
-            help="Not part of the data: nothing learns from it.",
-            width="stretch",
-        )
+        note = _note_field(row)
         if st.form_submit_button("Save note", icon=":material/sticky_note_2:", key=f"save_note_{row.id}"):
             _do(lambda: annotate(row.id, note), "The note is saved.", row)
+
+
+def _note_field(row: ExampleRow) -> str:
+    return st.text_input(
+        "Note",
+        row.note,
+        key=f"note_{row.id}",
+        placeholder="What you want to remember about this example",
+        help="Not part of the data: nothing learns from it.",
+        width="stretch",
+    )
 
 
 def _actions(row: ExampleRow) -> None:

@@ -200,7 +200,8 @@ def _import(name: str, chosen: Sequence[Chosen], seed: int, plan: SplitPlan, lar
         st.session_state["import_refused"] = (_identity(chosen), refused)
         return
     st.query_params["dataset"] = str(dataset.id)
-    st.query_params["view"] = "Overview"
+    # The control below is bound to the address, which only its own state may change.
+    st.session_state["view"] = "Overview"
     _start_anew(("dataset", dataset.id))
 
 

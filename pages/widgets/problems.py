@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.data.check import MAX_LISTED, Report, check
 from core.data.example import Problem
-from core.data.fixes import FIXES, Change, preview
+from core.data.fixes import DROP_BROKEN, FIXES, Change, preview
 from core.data.reading import Reading
 from pages.widgets.diff import change_diff
 from pages.widgets.errors import plain
@@ -158,14 +158,15 @@ def _repairs(source: Source, reading: Reading, report: Report) -> None:
         for key, count in offered.items():
             label = f"**{FIXES[key].title}** · {many(count, 'place')}"
             _repair(source, reading, key, label, ("Fix", ":material/build:", f"fix_{key}"), [*reading.fixes, key])
-        if len(offered) > 1:
+        mended = {key: count for key, count in offered.items() if key != DROP_BROKEN}
+        if len(mended) > 1:
             st.button(
-                f"Fix all: {many(sum(offered.values()), 'place')}",
+                f"Fix all: {many(sum(mended.values()), 'place')}",
                 type="primary",
                 icon=":material/build:",
                 key=f"fix_all_{source.key}",
                 on_click=_apply,
-                args=(source, [*reading.fixes, *offered]),
+                args=(source, [*reading.fixes, *mended]),
             )
         st.caption("Your file stays as it is: fixes are made while it is read. Unfold one to see what it changes.")
 

@@ -28,7 +28,7 @@ def read_chat(name: str, data: bytes) -> Result:
     [
         ("not json", "json", "not JSON", "complete JSON object"),
         (GOOD[:-1], "json", "not JSON", "brackets"),
-        (GOOD + GOOD, "json", "Extra data", "one complete JSON object"),
+        (GOOD + GOOD, "json", "Extra data", "line of its own"),
         ('{"messages": [], "label": NaN}', "json", "NaN", "null or a number"),
         ("[" * 100_000, "nesting", "nested", "plain text"),
         (GOOD[:-1] + ', "label": ' + "1" * 5000 + "}", "number", "number", "text"),

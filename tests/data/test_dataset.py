@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from core.data import dataset as dataset_module
 from core.data import storing
 from core.data.dataset import (
     File,
@@ -108,7 +110,7 @@ def test_labels_are_shared_out_evenly() -> None:
     labels = [example.label for _, example in examples_of(dataset.id, "test")]
     assert (len(labels), labels.count("rare")) == (60, 6)
     assert dataset.notes["counts"]["validation"] == 0
-    assert dataset.notes["split"].startswith("30% of the groups held back for testing")
+    assert dataset.notes["split"].startswith("30% held back for testing, in whole groups")
 
 
 def test_what_was_decided_is_stored() -> None:
@@ -176,6 +178,10 @@ def test_test_prompts_that_are_nearly_trained_on_are_noted() -> None:
     assert question in json.dumps(leaks)
     clean = create_dataset("d", upload(sorting(20)), upload(sorting(5, start=500)))
     assert question not in json.dumps(clean.notes["leaks"])
+
+
+def test_two_examples_are_enough_to_part() -> None:
+    assert create_dataset("d", upload([chat("alpha", "1"), chat("beta", "2")])).notes["counts"]["test"] == 1
 
 
 def test_one_group_cannot_be_split() -> None:
@@ -326,6 +332,23 @@ def test_deleting_removes_the_examples_too(monkeypatch: pytest.MonkeyPatch) -> N
     assert stored() == (1, 17)
     assert [dataset.id for dataset in datasets()] == [kept.id]
     delete_dataset(gone.id)
+
+
+def test_nobody_waits_for_a_large_dataset_to_be_erased(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, go_on = sorting_dataset(), threading.Event()
+
+    def erase_later(dataset_id: int) -> None:
+        go_on.wait(30)
+        storing.erase(dataset_id)
+
+    monkeypatch.setattr(dataset_module, "ERASING_S", 0.01)
+    monkeypatch.setattr(dataset_module, "erase", erase_later)
+    delete_dataset(gone.id)
+    assert datasets() == []
+    assert stored() == (1, 17)
+    go_on.set()
+    next(thread for thread in threading.enumerate() if thread.name == dataset_module.ERASER).join()
+    assert stored() == (0, 0)
 
 
 def test_dataset_that_a_job_uses_is_not_deleted() -> None:

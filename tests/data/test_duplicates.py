@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import triu
+from sklearn.feature_extraction.text import CountVectorizer
 
 from core.data.duplicates import NearDuplicates, Pair, fingerprint, normalised, prompt_text
 from core.data.example import Example
@@ -150,14 +152,12 @@ def test_real_intents_do_not_collapse_and_every_pair_is_true() -> None:
 @needs_data
 def test_most_true_pairs_of_a_real_file_are_found() -> None:
     texts = list(dict.fromkeys(normalised(text) for text in banking()[:2_500]))
-    sets = [grams(text) for text in texts]
-    true = {
-        (i, j)
-        for i in range(len(texts))
-        for j in range(i + 1, len(texts))
-        if min(len(sets[i]), len(sets[j])) >= 0.8 * max(len(sets[i]), len(sets[j]))
-        and len(sets[i] & sets[j]) >= 0.8 * len(sets[i] | sets[j])
-    }
+    present = CountVectorizer(analyzer=grams, binary=True).fit_transform(texts)
+    sizes = present.sum(axis=1).A1
+    shared = triu(present @ present.T, 1).tocoo()
+    union = sizes[shared.row] + sizes[shared.col] - shared.data
+    like = shared.data >= 0.8 * union
+    true = list(zip(shared.row[like], shared.col[like], strict=True))
     clusters, _ = found(texts)
     together = sum(clusters[i] == clusters[j] for i, j in true)
     assert len(true) >= 15
@@ -182,15 +182,31 @@ def test_adding_goes_on_after_finding() -> None:
     assert clusters[0] == clusters[1] and len(pairs) == 1
 
 
-def test_likest_names_the_nearest_on_the_other_side() -> None:
+def test_likest_names_the_nearest_that_came_before() -> None:
     near = NearDuplicates()
     for text in (
-        "Please tell me how I can reset the password of my account today",
-        "unrelated",
         "Please tell me how I can reset the password of my accounts today!!",
         "Please tell me how I could reset the passwords of my account today",
         "Please tell me how I can reset the password of my account todayy",
+        "Please tell me how I can reset the password of my account today",
+        "unrelated",
     ):
         near.add(text)
-    likest = near.likest(2)
-    assert set(likest) == {0} and likest[0].second == 4
+    likest = near.likest(3)
+    assert set(likest) == {3} and likest[3].first == 2
+
+
+def test_a_prompt_is_told_which_it_repeats() -> None:
+    near = NearDuplicates()
+    assert [near.add(text) for text in ("What?", "Who?", "what", "WHO", "What?")] == [0, 1, 0, 1, 0]
+
+
+def test_crowds_of_prompts_that_are_all_alike_are_proved_by_few_pairs() -> None:
+    chance = random.Random(0)
+    crowds = ["".join(chance.choices("abcdefghijkl mnop", k=200)) for _ in range(30)]
+    texts = [f"{crowd} {a}{b}" for crowd in crowds for a in "abcde" for b in "abcde"]
+    clusters, pairs = found(texts)
+    assert clusters == [clusters[position - position % 25] for position in range(len(texts))]
+    assert len(set(clusters)) == 30
+    # With all its neighbours of a band a text would be listed eight times.
+    assert 30 <= len(pairs) < 2 * len(texts)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.data.example import Problem
-from core.data.files import ENCODINGS, File, FileKind, Record, detect_kind, records, sheets
+from core.data.files import ENCODINGS, MAX_RECORD_BYTES, File, FileKind, Record, detect_kind, records, sheets
 from core.errors import UserError
 
 ROWS: list[dict[str, Any]] = [
@@ -150,6 +150,9 @@ def test_kind_has_a_title_for_people() -> None:
     [
         ('{"data": [{"a": 1}, {"a": 2}]}', "json", [{"a": 1}, {"a": 2}]),
         ('{"version": "1", "data": [{"a": 1}],\n "more": {"x": []}}', "json", [{"a": 1}]),
+        ('{"version": "1", "data": [{"a": 1}, {"a": 2}]}', "json", [{"a": 1}, {"a": 2}]),
+        ('{"prompt": "p", "data": [{"a": 1}]}', "json", [{"prompt": "p", "data": [{"a": 1}]}]),
+        ('{"a": 1}\r{"a": 2}\r', "json", [{"a": 1}, {"a": 2}]),
         ('{\n "tickets": [{"a": 1}]\n}', "json", [{"a": 1}]),
         ('{\n "messages": [{"role": "user", "content": "x"}]\n}', "json", None),
         ('{"messages": [{"role": "user", "content": "x"}]}', "jsonl", None),
@@ -213,6 +216,55 @@ def test_bad_line_is_named_and_costs_no_other(line: str, code: str, column: int 
     assert said in problem.message and problem.remedy and problem.severity == "error"
 
 
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ('{"a": 1,}', "Remove the comma"),
+        ('{"a": [1, ]}', "Remove the comma"),
+        ('{"a": 1} {"b": 2}', "line of its own"),
+        ('{"a": None}', "null, true or false"),
+        ("{'a': 1}", "double quotes"),
+        ("// note", "comment"),
+        ('\ufeff{"a": 1}', "byte order mark"),
+        ('{"a": "x\ty"}', "\\t"),
+        ('{"a" 1}', "quotes, commas and brackets"),
+    ],
+)
+def test_the_usual_slips_have_their_own_remedy(line: str, remedy: str) -> None:
+    (problem,) = problems(f'{{"a": 1}}\n{line}\n'.encode())
+    assert problem.code == "json" and remedy in problem.remedy
+
+
+def test_a_line_that_is_too_long_is_named_even_if_it_starts_with_spaces() -> None:
+    (problem,) = problems(b'{"a": 1}\n' + b" " * (MAX_RECORD_BYTES + 1) + b'{"a": 2}\n')
+    assert (problem.line, problem.code) == (2, "too_long")
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "said"),
+    [
+        ('{"train": [{"a": 1}], "test": [{"a": 2}]}', [1], 'Read: "train". Not read: "test".'),
+        ('{"test": [{"a": 2}], "train": [{"a": 1}]}', [2, 1], 'Read: "test", "train".'),
+    ],
+)
+def test_several_lists_of_records_are_said(text: str, found: list[int], said: str) -> None:
+    read_ = read(text.encode())
+    assert [record.value["a"] for record in read_ if record.value] == found
+    (problem,) = [record.problem for record in read_ if record.problem]
+    assert problem.severity == "warning" and said in problem.message
+
+
+@pytest.mark.parametrize(("byte", "encoding"), [(b"\xe9", "Latin-1"), (b"\x80", "Windows-1252")])
+@pytest.mark.parametrize("container", ["jsonl", "json", "csv"])
+def test_a_western_byte_late_in_the_file_is_told_its_likely_encoding(
+    container: str, byte: bytes, encoding: str
+) -> None:
+    rows = [{"a": f"number {number}", "b": "x" * 20} for number in range(20_000)] + [{"a": "caf?", "b": "x"}]
+    shapes = {"jsonl": lines(rows), "json": json.dumps(rows), "csv": table(rows)}
+    (problem,) = problems(shapes[container].encode().replace(b"?", byte))
+    assert f'In {encoding} it is "{byte.decode("cp1252")}"' in problem.remedy
+
+
 def test_escapes_that_only_look_bad_are_read() -> None:
     text = '{"a": "\\ud83d\\ude00", "b": "\\\\u0000 \\\\ud800"}\n'
     assert values(text.encode()) == [{"a": "😀", "b": "\\u0000 \\ud800"}]
@@ -255,6 +307,7 @@ def test_half_of_a_pair_in_utf_16_is_named() -> None:
     found = read(data)
     assert [record.value for record in found] == [{"a": 1}, None, {"a": 2}]
     assert found[1].problem and (found[1].problem.code, found[1].problem.column) == ("encoding", 9)
+    assert "UTF-16 LE" in found[1].problem.message
     odd = read('{"a": 1}\n{"a": 2}\n'.encode("utf-16-le") + b"x")
     assert [record.value for record in odd] == [{"a": 1}, {"a": 2}, None]
 
@@ -269,7 +322,7 @@ def test_half_of_a_pair_in_utf_16_is_named() -> None:
         ("a,b\n1,2\n3,x\0y\n4,5\n", 3, "nul", '"b" holds a NUL'),
         (",b\n1,2\n3,4\n", 1, "header", "Column 1 has no name"),
         ("a,a\n1,2\n3,4\n", 1, "header", 'Two columns are called "a"'),
-        ("12,a\n1,2\n3,4\n", 1, "header", 'holds "12"'),
+        ("12,a\n1,2\n3,4\n", 1, "header", 'called "12"'),
     ],
 )
 def test_bad_row_is_named(text: str, line: int, code: str, said: str) -> None:
@@ -278,6 +331,18 @@ def test_bad_row_is_named(text: str, line: int, code: str, said: str) -> None:
     assert (problem.line, problem.code, problem.unit) == (line, code, "row")
     assert said in problem.message and problem.remedy
     assert sum(record.value is not None for record in found) >= (1 if "never" in said else 2)
+
+
+def test_names_of_columns_are_bounded_and_unique() -> None:
+    """A name is repeated in every record, and a problem in every message about it."""
+    wide = [f"c{number}" for number in range(20_000)]
+    found = read((",".join(wide) + "\n" + ",".join("x" for _ in wide) + "\n").encode(), "a.csv")
+    assert [record.problem.code for record in found if record.problem] == ["header", "ragged"]
+    first, last = read(f"a,{'k' * 5000}\n1,2\n".encode(), "a.csv")
+    assert first.line == 0 and first.problem and first.problem.line == 1 and "5,000 characters" in first.problem.message
+    assert last.value == {"a": "1", "column 2": "2"}
+    (record,) = [record for record in read(b"column 2,,b\n1,2,3\n", "a.csv") if record.value]
+    assert record.value and list(record.value.values()) == ["1", "2", "3"]
 
 
 def test_blank_rows_and_empty_columns_are_no_content() -> None:
@@ -330,6 +395,18 @@ def test_cells_of_parquet_become_values() -> None:
     assert values(parquet([row])) == [expected]
     assert [problem.code for problem in problems(parquet([{"a": b"\xff"}, {"a": b"x"}]))] == ["type"]
     assert [problem.code for problem in problems(parquet([{"a": float("inf")}, {"a": 1.0}]))] == ["number"]
+
+
+def test_a_date_that_python_has_not_costs_its_row_alone() -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    data = io.BytesIO()
+    days = pyarrow.array([0, 2**62, 86_400_000], pyarrow.timestamp("ms"))
+    parquet.write_table(pyarrow.table({"a": [1, 2, 3], "day": days}), data)
+    found = read(data.getvalue())
+    assert [record.value and record.value["day"] for record in found] == ["1970-01-01", None, "1970-01-02"]
+    assert found[1].problem and (found[1].problem.line, found[1].problem.code) == (2, "type")
 
 
 def test_progress_reaches_the_size_of_the_file(tmp_path: Path) -> None:

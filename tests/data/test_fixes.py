@@ -88,7 +88,7 @@ def test_unify_roles_of_sharegpt_keeps_calls_and_leaves_the_unknown() -> None:
     assert after([line], "unify_roles", layout="sharegpt") == ["1 -> a"]
     wizard = json.dumps({"messages": [{"role": "wizard", "content": "q"}]})
     (problem,) = gather(File("f.jsonl", wizard.encode()), replace(AS_CHAT, fixes=("unify_roles",))).errors
-    assert (problem.code, problem.fix) == ("role", "")
+    assert (problem.code, problem.fix) == ("role", "drop_broken")
 
 
 def test_drop_trailing() -> None:
@@ -114,6 +114,13 @@ def test_repair_json() -> None:
     assert [(change.before, change.after) for change in changes] == [(broken[1], GOOD)]
 
 
+def test_a_file_of_nothing_but_broken_lines_is_recognised_by_what_they_were_meant_to_be() -> None:
+    file = File("f.jsonl", b'{"prompt": "q", "completion": "a",}\n' * 3)
+    reading = detect(file).reading
+    assert reading.layout == "prompt_completion" and check(file).fixes == {"repair_json": 3}
+    assert len(gather(file, replace(reading, fixes=("repair_json",))).examples) == 3
+
+
 def test_repair_json_in_a_cell() -> None:
     line = json.dumps({"messages": "[{'role': 'user', 'content': 'q'}, {'role': 'assistant', 'content': \"it's\"}]"})
     (problem,) = gather(File("f.jsonl", line.encode()), AS_CHAT).errors
@@ -137,7 +144,7 @@ def test_repair_json_in_a_cell() -> None:
 def test_what_would_need_other_words_or_is_no_record_is_not_repaired(line: str) -> None:
     result = gather(File("f.jsonl", f"{GOOD}\n{line}".encode()), replace(AS_CHAT, fixes=("repair_json",)))
     assert len(result.examples) == 1
-    assert [(problem.line, problem.fix) for problem in result.errors] == [(2, "")]
+    assert [(problem.line, problem.fix) for problem in result.errors] == [(2, "drop_broken")]
 
 
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=4), st.data())
@@ -169,3 +176,16 @@ def test_preview_of_a_long_text_shows_where_it_changes() -> None:
     file = File("f.jsonl", jsonl([chat("q", "a" * 50_000 + "b  ")]))
     (change,) = preview(file, AS_CHAT, ["trim"])
     assert change.before.endswith("b  ") and change.after.endswith("b") and len(change.before) <= 2_000
+
+
+def test_broken_records_are_left_out_only_when_chosen_and_shown_before() -> None:
+    broken = '{"messages": [{"role": "user", "content": "no answer"}]}'
+    file = File("f.jsonl", f"{GOOD}\nnot json\n{broken}\n{GOOD}".encode())
+    assert [(p.line, p.fix) for p in gather(file, AS_CHAT).errors] == [(2, "drop_broken"), (3, "drop_broken")]
+    chosen = replace(AS_CHAT, fixes=("drop_broken",))
+    result = gather(file, chosen)
+    assert len(result.examples) == 2 and not result.errors
+    assert [(c.line, c.before, c.after) for c in preview(file, AS_CHAT, ["drop_broken"])] == [
+        (2, "not json", ""),
+        (3, broken, ""),
+    ]

@@ -120,7 +120,7 @@ def test_refused_upload_leaves_its_report_and_nothing_else(home: Path) -> None:
 
 
 def test_stopped_job_leaves_nothing(home: Path, tmp_path: Path) -> None:
-    job_id = submit_import("big", written(tmp_path / "big.jsonl", 40_000), plan=PLAN)
+    job_id = submit_import("big", written(tmp_path / "big.jsonl", 20_000), plan=PLAN)
     wait(job_id, storing)
     queue.request_stop(job_id)
     asked = time.monotonic()
@@ -133,7 +133,7 @@ def test_stopped_job_leaves_nothing(home: Path, tmp_path: Path) -> None:
 
 
 def test_killed_import_is_invisible_and_swept(home: Path, tmp_path: Path) -> None:
-    job_id = submit_import("big", written(tmp_path / "big.jsonl", 40_000), plan=PLAN)
+    job_id = submit_import("big", written(tmp_path / "big.jsonl", 20_000), plan=PLAN)
     job = wait(job_id, storing)
     assert job.pid is not None
     os.kill(job.pid, signal.SIGKILL)
@@ -177,18 +177,19 @@ def test_file_that_cannot_be_staged_queues_nothing(home: Path, tmp_path: Path) -
 
 
 IMPORT = """
-import json, resource, sys
+import json, re, sys
 from pathlib import Path
 from core.data.dataset import File, import_dataset
 dataset = import_dataset("big", File("big.jsonl", path=Path(sys.argv[1])))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# Not ru_maxrss, which starts with what the test's own process had used.
+peak = int(re.search("VmHWM:(.*) kB", Path("/proc/self/status").read_text())[1]) / 1024
 print(json.dumps({"id": dataset.id, "peak": peak, "counts": dataset.notes["counts"]}))
 """
 
 
 def test_import_keeps_little_in_memory_and_lets_others_write(home: Path, tmp_path: Path) -> None:
-    file = written(tmp_path / "big.jsonl", 16_000, words=200)
-    assert file.size > 20e6
+    file = written(tmp_path / "big.jsonl", 8_000, words=200)
+    assert file.size > 10e6
     with session() as db:
         db.add(Job(kind="train"))
     waits: list[float] = []
@@ -211,8 +212,8 @@ def test_import_keeps_little_in_memory_and_lets_others_write(home: Path, tmp_pat
         over.set()
         thread.join()
     found: dict[str, Any] = json.loads(output)
-    assert sum(found["counts"].values()) == 16_000
-    assert found["peak"] < 400, "MiB"
+    assert sum(found["counts"].values()) == 8_000
+    assert found["peak"] < 300, "MiB"
     assert len(waits) > 100
     assert max(waits) < 1.5, "seconds that a job waited to write"
     assert len(examples_of(found["id"], "test")) == found["counts"]["test"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from core.data.files import File, FileKind
 from core.data.layouts import LAYOUTS, detect_layout
 from core.data.layouts.mapped import guess_mapping
 from core.data.layouts.text import turns_in
-from core.data.reading import Reading, detect, prompt_key, read
+from core.data.learning import prompt_key
+from core.data.reading import Reading, detect, read
 from tests.data.gathering import gather, gather_records
 from tests.factories import jsonl
 
@@ -248,6 +250,12 @@ def test_a_text_that_leaves_a_doubt_is_an_error_that_says_what_to_do(text: str) 
     assert "### Instruction:" in problem.remedy and result.examples == ()
 
 
+def test_a_text_of_countless_markers_is_read_in_time() -> None:
+    text = "### Instruction:\nhi\n" + "### Input:\nx\n" * 200_000 + "### Response:\nz"
+    started = time.process_time()
+    assert turns_in(text) is not None and time.process_time() - started < 10
+
+
 def test_tool_calls_are_answers_and_prompts() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
@@ -261,6 +269,14 @@ def test_tool_calls_are_answers_and_prompts() -> None:
     assert answering.calls is None and answering.reference == "a"
     assert [turn["role"] for turn in answering.messages] == ["user", "assistant", "tool"]
     assert answering.messages[1]["tool_calls"] == [call] and answering.messages[2]["tool_call_id"] == "c1"
+
+
+def test_answers_of_an_endless_conversation_are_not_learnt_one_by_one() -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}] * 100_000
+    file = File("f.jsonl", jsonl([{"messages": turns}]))
+    (problem,) = gather(file, Reading(FileKind("jsonl"), "chat", answers="each")).errors
+    assert problem.code == "answers" and "100,000" in problem.message
+    assert len(gather(file, Reading(FileKind("jsonl"), "chat")).examples) == 1
 
 
 def test_older_function_calls_are_read_as_tool_calls() -> None:

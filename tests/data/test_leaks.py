@@ -44,6 +44,23 @@ def test_each_leak_is_of_the_strictest_kind_that_fits() -> None:
     assert json.loads(json.dumps(report.as_dict()))["total"] == 3
 
 
+def test_a_copy_in_the_test_hides_no_near_leak() -> None:
+    trained = "What are the opening hours of the library on Sunday?"
+    report = leaks([example(trained, "none")], [example(trained, "none"), example(trained[:-1] + "s?", "none")])
+    assert [(leak.kind, leak.train_position, leak.test_position) for leak in report.leaks] == [
+        ("exact", 0, 0),
+        ("near", 0, 1),
+    ]
+
+
+def test_comparing_can_be_stopped() -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leaks(TRAIN, TRAIN, stop)
+
+
 def test_a_clean_test_leaks_nothing_and_copies_within_a_side_are_no_leak() -> None:
     report = leaks([*TRAIN, *TRAIN], [example("Why?", "x"), example("Why?", "y")])
     assert report.counts == {} and report.leaks == []

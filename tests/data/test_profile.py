@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from core.data.example import Example
 from core.data.files import File
-from core.data.profile import Profile, hint, profile, rendered
+from core.data.profile import Profile, hint, measure, profile, rendered
 from core.data.reading import read_examples
 from core.train.tokens import encode
 from tests.factories import example
@@ -110,7 +110,7 @@ def test_copies_and_conflicts_are_counted_and_shown() -> None:
     assert (seen.duplicates.exact, seen.duplicates.normalised) == (1, 1)
     assert (seen.duplicates.near, seen.duplicates.near_clusters) == (5, 1)
     assert seen.duplicates.pairs[0][:2] == (0, 4)
-    assert (seen.conflicting_prompts, seen.conflicting_examples) == (1, 2)
+    assert (seen.conflicting_prompts, seen.conflicting_examples) == (1, 4)
     conflict = seen.conflicts[0]
     assert (conflict.first, conflict.second, conflict.answers) == (0, 3, ("Paris", "Lyon"))
 
@@ -123,6 +123,19 @@ def test_personal_data_is_flagged_by_place_and_never_repeated() -> None:
         (1, "answer", "phone"),
     ]
     assert "jane@" not in json.dumps([vars(flag) for flag in seen.flags])
+
+
+def test_instructions_that_examples_share_are_looked_at_once() -> None:
+    system = ({"role": "system", "content": "Send complaints to jane@example.com."},)
+    rows = [replace(row, messages=system + row.messages) for row in (example("a", "b"), example("c", "d"))]
+    assert [(flag.position, flag.part) for flag in look(rows).flags] == [(0, "instructions")]
+
+
+def test_of_huge_examples_fewer_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "MOST_CHARACTERS", 10_000)
+    seen = look([example(f"question {number}", "word " * 200) for number in range(100)])
+    assert seen.examples == 100 and 5 <= seen.measured < 10
+    assert f"{seen.measured} of 100" in seen.sampled
 
 
 @pytest.mark.parametrize(

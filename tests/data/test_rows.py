@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from core.data import rows, storing
+from core.data import editing, rows, storing
 from core.data.dataset import File, create_dataset, datasets, delete_dataset, examples_of
 from core.data.rows import (
     Filter,
@@ -321,6 +321,21 @@ def test_copy_holds_everything(monkeypatch: pytest.MonkeyPatch) -> None:
 def _plain(row: Example) -> dict[str, Any]:
     skipped = ("id", "dataset_id")
     return {c.name: getattr(row, c.name) for c in Example.__table__.columns if c.name not in skipped}
+
+
+def test_copy_of_what_is_deleted_meanwhile_is_no_half_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = sorting_dataset(train=30)
+    read = editing.rows_of
+
+    def delete_halfway(dataset_id: int, split: str) -> Iterator[Example]:
+        yield from read(dataset_id, split)
+        delete_dataset(dataset_id)
+
+    monkeypatch.setattr(editing, "rows_of", delete_halfway)
+    with pytest.raises(UserError, match="does not exist any more"):
+        copy_dataset(dataset.id, "copy")
+    with session(read_only=True) as db:
+        assert db.scalar(sa.select(sa.func.count(Dataset.id))) == 0
 
 
 def test_copy_of_a_dataset_that_is_gone() -> None:

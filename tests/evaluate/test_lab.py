@@ -124,6 +124,14 @@ def test_of_json_answers_the_longest_text_is_looked_for() -> None:
     assert found.usable[0].targets[0][0].document_id == ids_of(made)["skerry.md"]
 
 
+def test_answers_of_many_questions_are_labels_and_prove_nothing() -> None:
+    made = index_of(ISLANDS)
+    records = [chat(f"Which island is number {n}?", "Pellin") for n in range(4)] + [chat("Who keeps it?", "Ines Holt")]
+    found = questions_from_dataset(sorting_dataset_of(records), made.id, ("train",))
+    assert [one.text for one in found.usable] == ["Who keeps it?"]
+    assert found.left_out == {"its answer is that of many others: a label, no passage": 4}
+
+
 def sorting_dataset_of(records: list[dict[str, object]]) -> int:
     from core.data.dataset import create_dataset
 
@@ -200,8 +208,8 @@ def test_measures_by_hand() -> None:
 # What may be concluded
 
 
-def measured(setting: Setting, mean: float, outcome: str | None, more: int | None = None) -> Measured:
-    scores = {"recall@5": {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}}
+def measured(setting: Setting, mean: float, outcome: str | None, more: int | None = None, mrr: float = 0.5) -> Measured:
+    scores = {"recall@5": {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}, "MRR": {"mean": mrr}}
     difference = outcome and {"effect": 0.1, "low": 0.02, "high": 0.2, "p": 0.01, "outcome": outcome, "more": more}
     return Measured(setting, setting.title, outcome is None, 10, scores, difference or None)
 
@@ -221,6 +229,8 @@ def test_verdict_names_what_is_shown_and_nothing_else() -> None:
     outcome, proposed, why, more = _verdict([now, measured(RERANKED, 0.75, "cannot tell yet", 120)])
     assert (outcome, proposed, more) == ("cannot tell yet", None, 120)
     assert "may be chance" in why and "About 120 more" in why
+    why = _verdict([now, measured(DENSE, 0.7, "cannot tell yet", 120, mrr=0.9)])[2]
+    assert "no other setting that was tried scores higher" in why and "MRR 0.900 against 0.500" in why
 
 
 @pytest.mark.integration

@@ -92,6 +92,22 @@ def test_a_good_file_is_imported_with_its_splits(open_page: Open) -> None:
     assert "With 20 test examples" in texts(app)
 
 
+def test_a_second_import_is_opened_from_whatever_was_looked_at(open_page: Open) -> None:
+    app = imported(given(open_page, jsonl(100)))
+    next(choice for choice in app.button_group if choice.key == "view").set_value(["Export"]).run()
+    app.file_uploader(key="train_file_1").upload("second.jsonl", jsonl(50)).run()
+    imported(app)
+    assert "Imported" in texts(app)
+    assert [dataset.name for dataset in datasets()] == ["second", "train"]
+    assert [metric.value for metric in app.metric[:3]] == ["36", "4", "10"]
+
+
+def test_broken_lines_can_be_left_out(open_page: Open) -> None:
+    app = given(open_page, jsonl(30) + b"\nnot json")
+    button(app, "fix_drop_broken")
+    assert figures(app)["Errors"] == "0" and not app.button(key="import_now").disabled
+
+
 def test_shares_and_seed_are_followed_and_said_before(open_page: Open) -> None:
     app = given(open_page, jsonl(100))
     app.number_input(key="share_test").set_value(40)

@@ -14,6 +14,10 @@ from core.data.files.parsing import Refused, refuse_characters, too_deep, too_lo
 
 # A column is not called "I lost my card last week and would like to ...".
 _LONGEST_NAME = 100
+# A name is repeated in every record and in many a message.
+_MAX_NAME = 1_000
+# As many as a sheet of Excel has.
+MAX_COLUMNS = 16_384
 _NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*")
 
 
@@ -23,8 +27,22 @@ def header(cells: Sequence[Any]) -> tuple[list[str], list[Refused]]:
     while texts and not texts[-1]:
         texts.pop()
     problems: list[Refused] = []
-    names: list[str] = []
+    if len(texts) > MAX_COLUMNS:
+        message = f"There are {len(texts):,} columns; a table may have {MAX_COLUMNS:,}."
+        remedy = "Check the delimiter, or leave out the columns that you do not need."
+        problems.append(Refused("header", message, remedy))
+        del texts[MAX_COLUMNS:]
+    names: dict[str, None] = {}
     for position, text in enumerate(texts, start=1):
+        if len(text) > _MAX_NAME:
+            message = f"The name of column {position} has {len(text):,} characters; it may have {_MAX_NAME:,}."
+            problems.append(Refused("header", message, "If the table has no names yet, put a row of them on top."))
+            text = f"column {position}"
+        try:
+            refuse_characters(text, f"column {position}")
+        except Refused as bad:
+            problems.append(bad)
+            text = text.encode("utf-8", "replace").decode().replace("\0", "?")
         if not text:
             message = f"Column {position} has no name."
             problems.append(Refused("header", message, "Write a name in the first row, or remove the column."))
@@ -32,19 +50,18 @@ def header(cells: Sequence[Any]) -> tuple[list[str], list[Refused]]:
             message = f'Two columns are called "{text[:40]}".'
             problems.append(Refused("header", message, "Give each column a name of its own.", text[:40]))
         elif len(text) > _LONGEST_NAME or _NUMBER.fullmatch(text):
-            message = f'The first row holds "{text[:40]}", which is now the name of column {position}.'
+            message = f'Column {position} is called "{text[:40]}".'
             remedy = "If the table has no names yet, put a row of them on top."
             problems.append(Refused("header", message, remedy, severity="warning"))
-        names.append(text if text and text not in names else f"column {position}")
-        try:
-            refuse_characters(text, f"column {position}")
-        except Refused as bad:
-            problems.append(bad)
+        name = text if text and text not in names else f"column {position}"
+        while name in names:
+            name += "*"
+        names[name] = None
     if not texts:
         problems.append(
             Refused("header", "The first row is empty.", "Put the names of the columns into the first row.")
         )
-    return names, problems
+    return list(names), problems
 
 
 def row(names: Sequence[str], cells: Sequence[Any]) -> dict[str, Any]:
@@ -95,13 +112,13 @@ def plain(value: Any, field: str, level: int = 0) -> tuple[Any, int]:
     if level > MAX_NESTING:
         raise too_deep()
     if isinstance(value, dict):
-        pairs = {key: plain(inner, f"{field}.{key}", level + 1) for key, inner in value.items()}
+        pairs = {key: plain(inner, f"{field}.{key[:40]}", level + 1) for key, inner in value.items()}
         return {key: inner for key, (inner, _) in pairs.items()}, sum(size for _, size in pairs.values())
     if isinstance(value, list | tuple):
         parts = [plain(inner, f"{field}[{position}]", level + 1) for position, inner in enumerate(value)]
         return [inner for inner, _ in parts], sum(size for _, size in parts)
     message = f'"{field}" holds a value of the type {type(value).__name__}.'
-    raise Refused("type", message, "Write it as a text or a number.", field)
+    raise Refused("type", message, "Write it as a text or a number, or leave the column out.", field)
 
 
 def _number(value: float, field: str) -> float | int | None:
@@ -116,6 +133,7 @@ def _text(value: bytes, field: str) -> tuple[str, int]:
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
-        raise Refused("type", f'"{field}" holds bytes that are no text.', "Write the column as text.", field) from error
+        message = f'"{field}" holds bytes that are no text.'
+        raise Refused("type", message, "Write the column as text, or leave it out.", field) from error
     refuse_characters(text, field)
     return text, len(value)

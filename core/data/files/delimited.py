@@ -23,7 +23,7 @@ def read_delimited(file: File, kind: FileKind) -> Iterator[Record]:
     with content(file, kind) as (stream, encoding, source):
         # Bytes that are no characters come through as half characters, and are found by these.
         text = io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="")
-        lines = _Lines(text, file.name, encoding)
+        lines = _Lines(text, file.name, kind.encoding)
         rows = csv.reader(lines, delimiter=kind.delimiter, strict=True)
         names: list[str] = []
         number = 0
@@ -37,7 +37,7 @@ def read_delimited(file: File, kind: FileKind) -> Iterator[Record]:
                 if not names and any(cells):
                     names, problems = header(cells)
                     for refused in problems:
-                        yield Record(number, None, refused.problem(file.name, number, "row"), end=source.done)
+                        yield Record(0, None, refused.problem(file.name, number, "row"), end=source.done)
                 elif any(cells) and not lines.bad_byte:
                     yield Record(number, row(names, cells), end=source.done)
             except StopIteration:

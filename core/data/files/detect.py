@@ -21,6 +21,8 @@ HEAD_BYTES = 2**18
 # Below this share of rows with as many cells as the first, a delimiter is just punctuation.
 _CONSISTENT = 0.9
 _WRAPPED = re.compile(r'\{\s*"([^"\\]{0,100})"\s*:\s*\[\s*\{')
+_WRAPPED_LATER = re.compile(r',\s*"([^"\\]{0,100})"\s*:\s*\[\s*\{')
+_OLD_LINE_END = re.compile(r"\}\r\s*\{")
 _TABLES = (".csv", ".tsv", ".tab")
 _JSON_LINES = (".jsonl", ".ndjson")
 _INSTEAD = "Give the examples as JSONL, JSON, CSV, Excel or Parquet."
@@ -63,7 +65,8 @@ def detect_kind(file: File) -> FileKind:
         raise _refused(file.name, "not text", _INSTEAD)
     text = decode_head(head, encoding).strip(WHITE)
     if not text:
-        raise UserError(f"{file.name} is empty.", "Choose the file that holds the examples.")
+        found = "is empty" if len(head) < HEAD_BYTES else "starts with nothing but white space"
+        raise UserError(f"{file.name} {found}.", "Choose the file that holds the examples.")
     kind = _json(file.name, text, whole=len(head) < HEAD_BYTES) or _table(file.name, text, whole=len(head) < HEAD_BYTES)
     if not kind:
         raise _refused(
@@ -90,6 +93,10 @@ def _json(name: str, text: str, whole: bool) -> FileKind | None:
         return FileKind("jsonl")
     if (wrapped := _WRAPPED.match(text)) and wraps(wrapped[1], first=True):
         return FileKind("json")
+    if not second and any(wraps(found[1], first=False) for found in _WRAPPED_LATER.finditer(text)):
+        return FileKind("json")
+    if "\n" not in text and _OLD_LINE_END.search(text):
+        return FileKind("json")  # Nothing but a line feed ends a line of JSON lines; here the objects are a sequence.
     if first.endswith(("{", "[", ",", ":")) and rest:
         return FileKind("json")
     return FileKind("json" if suffix == ".json" else "jsonl")

@@ -15,13 +15,13 @@ def read_json_lines(file: File, kind: FileKind) -> Iterator[Record]:
     """A record for each line that is not blank. A line that cannot be read costs no other."""
     with content(file, kind) as (stream, encoding, source):
         for number, (line, size) in enumerate(_lines(stream), start=1):
-            if line.isspace():
+            if size <= MAX_RECORD_BYTES and line.isspace():
                 continue
             text = ""
             try:
                 if size > MAX_RECORD_BYTES:
                     raise too_long(size)
-                text = _decoded(line, encoding)
+                text = _decoded(line, encoding, kind.encoding)
                 value, repeated = parse_line(text)
             except Refused as bad:
                 yield Record(number, None, bad.problem(file.name, number, "line"), text, source.done)
@@ -40,9 +40,10 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield line, size
 
 
-def _decoded(line: bytes, encoding: str) -> str:
+def _decoded(line: bytes, encoding: str, written: str) -> str:
+    """The text of a line; `written` is the encoding of the file, of which UTF-16 arrives as UTF-8."""
     try:
         return line.rstrip(b"\r\n").decode(encoding)
     except UnicodeDecodeError as error:
         column = len(line[: error.start].decode(encoding, "replace")) + 1
-        raise bad_byte(line[error.start], encoding, column) from error
+        raise bad_byte(line[error.start], written, column) from error

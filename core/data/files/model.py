@@ -48,6 +48,8 @@ HARMLESS_BYTES = 64 * 2**20
 # Tool schemas nest about ten levels. Far enough below Python's recursion limit that whoever handles the value later,
 # with a few calls a level, does not meet it.
 MAX_NESTING = 100
+# Of a field's name in a problem; a key may have megabytes.
+MAX_FIELD_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,9 @@ class FileKind:
 class Record:
     """One record of a file, or why there is none.
 
-    `value` is None when the problem is an error, or concerns the names of a table; any other warning stands beside the
-    value. `raw` is the text of a JSON line that could not be parsed. `end` is how many bytes of the file have been used
-    so far, in steps of the size of a buffer.
+    `value` is None when the problem is an error; a warning stands beside the value. What concerns no one record, such
+    as the names of a table, is a Record of line 0 with nothing but a problem. `raw` is the text of a JSON line that
+    could not be parsed. `end` is how many bytes of the file have been used so far, in steps of the size of a buffer.
     """
 
     line: int

@@ -9,17 +9,25 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from typing import Any, Literal, NoReturn
 
 from core.data.example import Problem
-from core.data.files.model import ENCODINGS, MAX_NESTING, MAX_RECORD_BYTES
+from core.data.files.model import ENCODINGS, MAX_FIELD_CHARACTERS, MAX_NESTING, MAX_RECORD_BYTES
 
 WHITE = " \t\r\n"
 # The only escapes that can make half a character or a NUL: a search that is cheap beside parsing.
 _SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2}))|\\."
+)
+
+
+# What a record's text starts with where people took JSON for something else, and what to do.
+_HABITS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("//", "/*", "#"), "Take the comment out: JSON has none."),
+    (("'", "\u2018", "\u2019", "\u201c", "\u201d"), 'Put texts into straight double quotes, as in "text".'),
+    (("None", "True", "False"), "Write null, true or false."),
+    (("\ufeff",), "Remove the byte order mark there, which a file has at its very start if at all."),
 )
 
 
@@ -41,7 +49,8 @@ class Refused(Exception):
 
     def problem(self, file: str, line: int, unit: Literal["line", "row", "item"]) -> Problem:
         """The same, with its place."""
-        return Problem(file, line, self.field, self.code, self.message, self.remedy, self.severity, self.column, unit)
+        field = self.field[:MAX_FIELD_CHARACTERS]
+        return Problem(file, line, field, self.code, self.message, self.remedy, self.severity, self.column, unit)
 
 
 class _Repeated(Exception):
@@ -92,14 +101,26 @@ def decode(text: str, start: int = 0) -> tuple[Any, int, str | None]:
 
 def parse_line(text: str) -> tuple[dict[str, Any], str | None]:
     """(record, a key that stands twice) of one line. Raises Refused."""
+    value, repeated = _parse(text)
+    return as_record(value, text), repeated
+
+
+def parse_part(text: str) -> Any:
+    """The value of a JSON text that stands within a record, as in a cell. Raises Refused."""
+    value, _ = _parse(text)
+    _refuse_what_text_may_hide(value, text)
+    return value
+
+
+def _parse(text: str) -> tuple[Any, str | None]:
     try:
         value, end, repeated = decode(text, len(text) - len(text.lstrip(WHITE)))
         if text[end:].strip(WHITE):
             end += len(text[end:]) - len(text[end:].lstrip(WHITE))
-            raise json.JSONDecodeError("Extra data after the object", text, end)
+            raise json.JSONDecodeError("Extra data after the end", text, end)
     except json.JSONDecodeError as error:
         raise syntax(error) from error
-    return as_record(value, text), repeated
+    return value, repeated
 
 
 def syntax(error: json.JSONDecodeError) -> Refused:
@@ -107,8 +128,24 @@ def syntax(error: json.JSONDecodeError) -> Refused:
     if error.doc[error.pos : error.pos + 1] == "\0":
         return Refused("nul", "There is a NUL character.", "Remove it.", column=error.colno)
     said = error.msg.removesuffix(" starting at").removesuffix(" at")
-    remedy = "Check quotes, commas and brackets there: a record is one complete JSON object."
-    return Refused("json", f"This is not JSON: {said}.", remedy, column=error.colno)
+    return Refused("json", f"This is not JSON: {said}.", _remedy(error), column=error.colno)
+
+
+def _remedy(error: json.JSONDecodeError) -> str:
+    """What people mostly did who wrote this."""
+    before, here = error.doc[max(0, error.pos - 99) : error.pos].rstrip(WHITE), error.doc[error.pos : error.pos + 5]
+    if error.msg.startswith("Extra data") and here.startswith(("{", "[")):
+        return "Put each object on a line of its own, or all of them into one list with commas between them."
+    if error.msg.startswith("Invalid control character"):
+        return "Write a tab within a text as \\t and a line end as \\n."
+    if error.msg.startswith("Unterminated string"):
+        return "Close the quotation mark; a line end within a text is written as \\n."
+    if before.endswith(",") and here.startswith(("}", "]")):
+        return "Remove the comma before the closing bracket."
+    for starts, remedy in _HABITS:
+        if here.startswith(starts):
+            return remedy
+    return "Check quotes, commas and brackets there: a record is one complete JSON object."
 
 
 def as_record(value: Any, text: str) -> dict[str, Any]:
@@ -116,18 +153,32 @@ def as_record(value: Any, text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         remedy = 'Write a record as {"name": value, ...}.'
         raise Refused("not_object", f"Expected an object, found {kind_of(value)}.", remedy)
-    if text.count("{") + text.count("[") > MAX_NESTING or _SUSPECT.search(text):
-        column = next((match.start() + 1 for match in _ESCAPE.finditer(text) if match[1]), None)
-        refuse_content(value, column)
+    _refuse_what_text_may_hide(value, text)
     return value
 
 
-def refuse_content(value: Any, column: int | None = None) -> None:
+def _refuse_what_text_may_hide(value: Any, text: str) -> None:
+    """Look through the value only if its text holds what could be wrong with it."""
+    if text.count("{") + text.count("[") > MAX_NESTING or _SUSPECT.search(text):
+        column = next((match.start() + 1 for match in _ESCAPE.finditer(text) if match[1]), None)
+        refuse_content(value, column)
+
+
+def refuse_content(value: Any, column: int | None = None, field: str = "", level: int = 1) -> None:
     """Raise Refused if a value nests too deeply or holds a text that cannot be kept."""
-    for field, level, text in _walk(value):
+    if isinstance(value, str):
+        refuse_characters(value, field, column)
+    elif isinstance(value, dict | list):
         if level > MAX_NESTING:
             raise too_deep()
-        refuse_characters(text, field, column)
+        if isinstance(value, list):
+            for position, inner in enumerate(value):
+                refuse_content(inner, column, f"{field}[{position}]", level + 1)
+            return
+        for key, inner in value.items():
+            name = f"{field}.{shown(key)}".lstrip(".")
+            refuse_characters(key, name, column)
+            refuse_content(inner, column, name, level + 1)
 
 
 def refuse_characters(text: str, field: str, column: int | None = None) -> None:
@@ -140,21 +191,6 @@ def refuse_characters(text: str, field: str, column: int | None = None) -> None:
         except UnicodeEncodeError as error:
             remedy = "Replace the broken character (half of a surrogate pair)."
             raise Refused("surrogate", f'"{field}" holds half a character.', remedy, field, column) from error
-
-
-def _walk(value: Any) -> Iterator[tuple[str, int, str]]:
-    """(field, level of a list or object, text) of everything within, keys too; without recursion."""
-    waiting: list[tuple[str, int, Any]] = [("", 1, value)]
-    while waiting:
-        field, level, here = waiting.pop()
-        yield field, level if isinstance(here, dict | list) else 0, here if isinstance(here, str) else ""
-        if isinstance(here, dict):
-            for key, inner in here.items():
-                name = f"{field}.{key[:40].encode('utf-8', 'replace').decode()}".lstrip(".")
-                yield name, 0, key
-                waiting.append((name, level + 1, inner))
-        elif isinstance(here, list):
-            waiting += ((f"{field}[{position}]", level + 1, inner) for position, inner in enumerate(here))
 
 
 def too_deep() -> Refused:
@@ -170,18 +206,33 @@ def too_long(size: int = 0) -> Refused:
     return Refused("too_long", message, remedy)
 
 
-def bad_byte(byte: int, encoding: str, column: int | None = None, field: str = "") -> Refused:
+def bad_byte(byte: int, encoding: str, column: int | None = None) -> Refused:
     """Of a byte that means nothing in the encoding of the file."""
-    message = f"Byte 0x{byte:02X} is not {ENCODINGS.get(encoding, encoding)}."
+    title = ENCODINGS.get(encoding, encoding).removesuffix(" with BOM")
+    if encoding.startswith("utf-16"):
+        message = f"There is half a character, which is not {title}."
+        return Refused("encoding", message, "Save the file as UTF-8.", "", column)
     remedy = "Save the file as UTF-8, or choose the encoding that it is written in."
-    return Refused("encoding", message, remedy, field, column)
+    western = "latin-1" if byte >= 0xA0 else "cp1252"
+    letter = bytes([byte]).decode(western, "replace")
+    if encoding.startswith("utf-8") and letter.isprintable() and letter != "\N{REPLACEMENT CHARACTER}":
+        remedy = (
+            f'In {ENCODINGS[western]} it is "{letter}": choose that encoding if the whole file is written in it, '
+            "or save the file as UTF-8."
+        )
+    return Refused("encoding", f"Byte 0x{byte:02X} is not {title}.", remedy, "", column)
 
 
 def repeated_key(key: str) -> Refused:
     """A warning."""
-    name = key[:40].encode("utf-8", "replace").decode()
+    name = shown(key)
     message = f'The key "{name}" stands twice in one object; the last one counts.'
     return Refused("duplicate_key", message, "Remove the other.", name, severity="warning")
+
+
+def shown(key: str) -> str:
+    """As much of a key as a message takes, without the half characters that no message could be written with."""
+    return key[:40].encode("utf-8", "replace").decode()
 
 
 def kind_of(value: Any) -> str:

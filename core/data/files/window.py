@@ -32,8 +32,8 @@ class Value:
 class Window:
     """The text around the current place; whatever it refuses is refused with the line and the column in the file."""
 
-    def __init__(self, stream: BinaryIO, encoding: str) -> None:
-        self._encoding = encoding
+    def __init__(self, stream: BinaryIO, encoding: str, written: str) -> None:
+        self._written = written  # The encoding of the file, of which UTF-16 arrives as UTF-8.
         # Bytes that are no characters come through as half characters, which no text holds, and are found by these.
         self._reader = io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="")
         self._text, self._at, self._ended = "", 0, False
@@ -99,7 +99,7 @@ class Window:
             found.text.encode()
         except UnicodeEncodeError as error:
             found.bad_line, column = self._place(self._at + error.start)
-            found.bad = bad_byte(ord(found.text[error.start]) & 0xFF, self._encoding, column)
+            found.bad = bad_byte(ord(found.text[error.start]) & 0xFF, self._written, column)
 
     def _placed(self, error: json.JSONDecodeError) -> Refused:
         self._at = error.pos

@@ -6,21 +6,15 @@ What goes wrong is the last line of standard error, with exit status 1.
 
 from __future__ import annotations
 
-import json
-import resource
 import sys
 from typing import Any
 
 from core.data.files.cells import plain
-
-# A million rows of four short columns, nearly a full sheet, take 0.4 GB and 16 s.
-MEMORY_BYTES = 2**30
-SECONDS = 120
+from core.data.files.child import limit, refuse, say
 
 
 def main() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    limit()
     from python_calamine import CalamineError, CalamineWorkbook, WorksheetNotFound
 
     question, sheet = sys.argv[1:]
@@ -31,17 +25,13 @@ def main() -> None:
         else:
             table = workbook.get_sheet_by_name(sheet) if sheet else workbook.get_sheet_by_index(0)
             lines = table.iter_rows()
-            _say(table.end[0] + 1 if table.end else 0)
+            say(table.end[0] + 1 if table.end else 0)
         for line in lines:
-            _say(line if question == "sheets" else [_cell(cell) for cell in line])
+            say(line if question == "sheets" else [_cell(cell) for cell in line], _written)
     except WorksheetNotFound:
         sys.exit(f'it has no sheet "{sheet}"')
     except (CalamineError, OSError, ValueError) as error:
-        sys.exit(str(error).partition("\n")[0][:200].rstrip(".") or type(error).__name__)
-
-
-def _say(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, default=_written) + "\n")
+        refuse(error)
 
 
 def _cell(value: Any) -> Any:

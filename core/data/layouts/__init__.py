@@ -10,9 +10,9 @@ from typing import Any
 from core.data.layouts import chat, sharegpt, prompt_completion, alpaca, question_answer, text, slots, mapped  # noqa: F401
 
 # isort: on
-from core.data.layouts.layout import LAYOUTS, Layout, Notes, Talk
+from core.data.layouts.layout import LAYOUTS, Enough, Layout, Notes, Talk
 
-__all__ = ["LAYOUTS", "Layout", "Notes", "Talk", "detect_layout"]
+__all__ = ["LAYOUTS", "Enough", "Layout", "Notes", "Talk", "detect_layout"]
 
 
 def detect_layout(values: Sequence[dict[str, Any]]) -> str | None:

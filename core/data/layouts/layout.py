@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from core.data.files.model import MAX_FIELD_CHARACTERS
 from core.data.files.parsing import kind_of
 from core.models.prompt import Message
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 # Quoted in messages: enough to find the place, too little to flood a screen.
 QUOTED_CHARACTERS = 40
+# Of one record; three million empty turns would otherwise be three million problems.
+MAX_NOTES = 100
 # What every layout may carry besides its own keys, and the column that holds it.
 SHARED = {"group": "group", "label": "label", "context": "context"}
 
@@ -28,18 +31,27 @@ class Found(NamedTuple):
     fix: str = ""
 
 
+class Enough(Exception):
+    """So much is wrong with a record that nobody would read on."""
+
+
 class Notes(list[Found]):
-    """Everything found wrong with one record, in the order in which it was found."""
+    """What was found wrong with one record, in the order in which it was found."""
+
+    failed = False
 
     def error(self, field: str, code: str, message: str, remedy: str, fix: str = "") -> None:
-        self.append(Found(field, code, message, remedy, "error", fix))
+        """Raises Enough at the last error that a record may have."""
+        self.append(Found(field[:MAX_FIELD_CHARACTERS], code, message, remedy, "error", fix))
+        self.failed = True
+        if len(self) >= MAX_NOTES:
+            message = f"After {MAX_NOTES} problems the rest of the record was not looked at."
+            self.append(Found("", "more", message, "Mend these first."))
+            raise Enough
 
     def warn(self, field: str, code: str, message: str, remedy: str, fix: str = "") -> None:
-        self.append(Found(field, code, message, remedy, "warning", fix))
-
-    @property
-    def failed(self) -> bool:
-        return any(found.severity == "error" for found in self)
+        if len(self) < MAX_NOTES:
+            self.append(Found(field[:MAX_FIELD_CHARACTERS], code, message, remedy, "warning", fix))
 
 
 @dataclass
@@ -62,9 +74,9 @@ Columns = Callable[[tuple[str, ...]], Iterable[str]]
 class Layout:
     """`fits` judges a record by its keys alone; `read` gives its turns, or None with the reasons in the notes.
 
-    `fields` are the keys that are read, besides those shared by all; `sample` is a record to show; `cells` are the keys
-    whose list may stand as its JSON text, as it must in a spreadsheet. Where the keys that are read depend on those
-    there are, `columns` says which.
+    It raises Enough where these are too many. `fields` are the keys that are read, besides those shared by all;
+    `sample` is a record to show; `cells` are the keys whose list may stand as its JSON text, as it must in a
+    spreadsheet. Where the keys that are read depend on those there are, `columns` says which.
     """
 
     key: str

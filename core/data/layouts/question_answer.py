@@ -22,7 +22,7 @@ def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
     return {"prompt": question, "answer": answer, **others}
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
 def _reader(columns: tuple[str, ...]) -> Read:
     """Asked for every record, and nearly always for the same columns."""
     return reader(_mapping(columns) or {"prompt": "question", "answer": "answer", "system": "system", **SHARED})

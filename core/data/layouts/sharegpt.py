@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from core.data.files.parsing import kind_of
+from core.data.files.parsing import Refused, kind_of, parse_part
 from core.data.layouts.chat import names_senders, talk
 from core.data.layouts.layout import Notes, Talk, layout, quote
 from core.data.layouts.turns import TURNS_REMEDY, call_of, read_turns
@@ -89,10 +88,10 @@ def _turns(value: Any, key: str, notes: Notes) -> tuple[list[Message], list[str]
 def _calls(text: str, position: int, field: str, where: str, notes: Notes) -> list[dict[str, Any]]:
     """The calls in a function_call turn. The format has no ids; these are numbered, so that results find their call."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_part(text)
+    except Refused as bad:
         remedy = 'Write {"name": "...", "arguments": {...}} as its text.'
-        notes.error(field, "tool_calls", f"{where} is a function call that is no JSON.", remedy)
+        notes.error(field, "tool_calls", f"{where} is a function call that cannot be read: {bad.message}", remedy)
         return []
     calls = [call_of(call, field, where, notes) for call in (value if isinstance(value, list) else [value])]
     return [{"id": f"call_{position}_{n}", **call} for n, call in enumerate(calls) if call is not None]

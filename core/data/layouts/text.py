@@ -81,16 +81,17 @@ def turns_in(text: str) -> list[Message] | None:
         if len(marks) < 2:
             continue
         before = text[: marks[0].start()].strip()
-        turns: list[Message] = []
+        said: list[tuple[str, list[str]]] = []
         for mark, following in zip(marks, [*marks[1:], None], strict=True):
             role = ROLE_OF.get(mark["role"].casefold()) or role_meant(mark["role"])
             content = ENDS.sub("", text[mark.end() : following.start() if following else None]).strip()
             if role is None:
                 return None
-            if mark["role"].casefold() == "input" and turns:  # belongs to the instruction before it
-                turns[-1]["content"] = "\n\n".join(part for part in (turns[-1]["content"], content) if part)
+            if mark["role"].casefold() == "input" and said:  # belongs to the instruction before it
+                said[-1][1].append(content)
             else:
-                turns.append({"role": role, "content": content})
+                said.append((role, [content]))
+        turns = [{"role": role, "content": "\n\n".join(filter(None, parts))} for role, parts in said]
         turns = [turn for turn in turns if turn["content"] or turn["role"] == "assistant"]
         if before:  # what stands before the first marker belongs to the first question, such as a table to query
             if not turns or turns[0]["role"] != "user":

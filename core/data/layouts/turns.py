@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from core.data.files.parsing import kind_of
+from core.data.files.parsing import Refused, kind_of, parse_part
 from core.data.layouts.layout import ROLES, Notes, quote
 from core.data.roles import role_meant
 from core.models.prompt import Message
@@ -151,9 +151,15 @@ def call_of(function: Any, place: str, where: str, notes: Notes) -> dict[str, An
         message = f"The arguments of {quote(function['name'])} are {kind_of(arguments)}."
         notes.error(f"{place}.arguments", "arguments", message, "Write them as an object or its JSON text.")
         return None
-    elif arguments.strip() and not _is_json(arguments):
-        message = f"The arguments of {quote(function['name'])} are no JSON."
-        notes.warn(f"{place}.arguments", "arguments", message, "A model learns them as they are: mend them.")
+    elif arguments.strip():
+        try:
+            parse_part(arguments)
+        except Refused as bad:
+            message = f"The arguments of {quote(function['name'])} cannot be read: {bad.message}"
+            if bad.code != "json":  # Nobody could write or keep what they stand for.
+                notes.error(f"{place}.arguments", "arguments", message, bad.remedy)
+                return None
+            notes.warn(f"{place}.arguments", "arguments", message, "A model learns them as they are: mend them.")
     return {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
 
 
@@ -163,9 +169,10 @@ def read_tools(value: Any, field: str, notes: Notes) -> list[dict[str, Any]] | N
         if not value.strip():
             return None
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            notes.error(field, "tools", f'"{field}" is a text that is no JSON.', "Write a list of functions.")
+            value = parse_part(value)
+        except Refused as bad:
+            message = f'"{field}" is a text that cannot be read: {bad.message}'
+            notes.error(field, "tools", message, "Write a list of functions.")
             return None
     if not value:
         return None
@@ -178,11 +185,3 @@ def read_tools(value: Any, field: str, notes: Notes) -> list[dict[str, Any]] | N
             return None
         tools.append({"type": "function", "function": function})
     return tools
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True

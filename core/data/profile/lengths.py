@@ -29,12 +29,16 @@ class Lengths:
 
 
 def rendered(tokenizer: Any) -> Callable[[Example], tuple[str, str]]:
-    """How a run writes an example: (the prompt as the chat template has it, the answer with its end)."""
+    """How a run writes an example: (the prompt as the chat template has it, the answer with its end).
+
+    The prompt is built and rendered by the functions that generation uses.
+    """
 
     def texts(example: Example) -> tuple[str, str]:
         chat = build_messages(example.messages, tools=example.tools)
         prompt = render(tokenizer, chat)
         whole = render(tokenizer, [*chat, {"role": "assistant", "content": example.reference}], generation_prompt=False)
+        # Templates that write an answer differently from a prompt plus text still get the text and an end.
         answer = whole[len(prompt) :].rstrip() if whole.startswith(prompt) else example.reference + tokenizer.eos_token
         return prompt, answer
 

@@ -30,6 +30,9 @@ MIN_ANSWER_BYTES = 3
 # Of a JSON answer the longest texts are tried: they are the least likely to be labels.
 TEXTS_OF_JSON = 3
 # Matching takes time for each question and document; so many are enough to find as many as are measured.
+# An answer of more than so many questions, and of more than this share, is a label: where it stands proves nothing.
+LABEL_TIMES = 3
+LABEL_SHARE = 0.05
 MAX_ASKED = 1000
 # How many lines that could not be used are quoted.
 MAX_QUOTED = 10
@@ -81,6 +84,8 @@ class Asked:
     group: str = ""
     place: str = ""
     """Where it stands, for messages: "line 4"."""
+    unusable: str = ""
+    """Why it is not asked, if that is known beforehand."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +117,13 @@ def questions_from_dataset(
         drawn = sorted(random.Random(seed).sample(ids, min(len(ids), MAX_ASKED)))
         rows = list(db.scalars(select(Example).where(Example.id.in_(drawn)).order_by(Example.id)))
     asked = []
+    times = Counter(row.reference for row in rows)
+    most = max(LABEL_TIMES, LABEL_SHARE * len(rows))
     for row in rows:
         turns = [str(turn["content"]) for turn in row.messages if turn["role"] == "user"]
         if turns and turns[-1].strip():
-            asked.append(Asked(turns[-1], answers=tuple(answers_in(row.reference)), group=row.group))
+            label = "its answer is that of many others: a label, no passage" if times[row.reference] > most else ""
+            asked.append(Asked(turns[-1], answers=tuple(answers_in(row.reference)), group=row.group, unusable=label))
     return resolve(index_id, asked)
 
 
@@ -159,7 +167,9 @@ def resolve(index_id: int, asked: Sequence[Asked]) -> Questions:
     seen: set[str] = set()
     for number, one in enumerate(asked):
         targets, reason = wanted.targets(number)
-        if one.question in seen:
+        if one.unusable:
+            targets, reason = (), one.unusable
+        elif one.question in seen:
             targets, reason = (), "the same question again"
         seen.add(one.question)
         if targets:

@@ -257,8 +257,15 @@ def _verdict(measured: Sequence[Measured]) -> tuple[str, int | None, str, int | 
     lead = (
         f"{measured[leading].title} leads, {DECIDING} {mean(leading):.3f} against {mean(0):.3f}, which may be chance."
         if mean(leading) > mean(0)
-        else "No other setting that was tried scores higher, but some may be as good or better."
+        else f"By {DECIDING} no other setting that was tried scores higher, but some may be as good or better."
     )
+    first = max(open_, key=lambda i: measured[i].scores["MRR"]["mean"])
+    ranks, now_ranks = (measured[i].scores["MRR"]["mean"] for i in (first, 0))
+    if mean(leading) <= mean(0) and ranks > now_ranks + DELTA:
+        lead += (
+            f" {measured[first].title} ranks what it finds higher, MRR {ranks:.3f} against {now_ranks:.3f}, "
+            "which matters when few passages are shown to the model; it decides nothing here."
+        )
     return "cannot tell yet", None, f"{lead} About {more:,} more questions would tell.", more
 
 
