@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +18,8 @@ DEFAULT_CHUNK_TOKENS = 128
 DEFAULT_OVERLAP_TOKENS = 16
 # An encoder may take a run of any length for one unknown word; the model that reads the passage does not.
 CHARACTERS_PER_TOKEN = 8
+# Nor does it pass over rows of spaces or empty lines as some encoders do; aligned tables have some.
+BLANKS_PER_TOKEN = 32
 # Lines at least this long end where the page was full, and a sentence goes on in the next one.
 WRAPPED_LINE = 40
 # The splitter's time grows with the square of a line's length: a megabyte without a break is cut up beforehand.
@@ -57,6 +59,8 @@ def split_text(
     structure = outline(text) if markdown else None
     flat = _flattened(text, structure.soft_breaks) if structure else _unwrapped(text)
     places = _cut(flat, text, tokenizer, chunk_tokens, overlap_tokens, markdown)
+    if structure and (lone := _lone_heads(text, places, structure.heads)):
+        places = _cut(_drawn_in(flat, lone), text, tokenizer, chunk_tokens, overlap_tokens, markdown)
     paths = _paths(structure.headings) if structure else []
     starts = [at for at, _ in paths]
     chunks: list[Chunk] = []
@@ -78,6 +82,28 @@ def _paths(headings: Sequence[tuple[int, int, str]]) -> list[tuple[int, str]]:
     return paths
 
 
+def _lone_heads(
+    text: str, places: Sequence[tuple[int, int]], heads: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Those of the headings that fill a chunk by themselves: what they head does not fit beside them as a whole."""
+    begins = [begin for begin, _ in heads]
+    found: list[tuple[int, int]] = []
+    for start, end in places:
+        inside = heads[bisect_left(begins, start) : bisect_left(begins, end)]
+        if inside and len(inside) == sum(bool(line.strip()) for line in text[start:end].splitlines()):
+            found += inside
+    return found
+
+
+def _drawn_in(flat: str, heads: Sequence[tuple[int, int]]) -> str:
+    """`flat` with these headings as the beginnings of what they head, so that it is cut at a sentence of that."""
+    characters = list(flat)
+    for begin, end in heads:
+        for at in range(begin, end):
+            characters[at] = {"#": "%", "\n": " "}.get(characters[at], characters[at])
+    return "".join(characters)
+
+
 def _flattened(text: str, soft_breaks: Sequence[int]) -> str:
     """`text` with spaces for those line breaks, so that a hard-wrapped paragraph is cut at its sentences."""
     characters = list(text)
@@ -93,7 +119,8 @@ def _unwrapped(text: str) -> str:
         goes_on = match[1] or match[2].islower()
         return match[0].replace("\n", " ") if goes_on else match[0]
 
-    return re.sub(rf"(?<=[^\n]{{{WRAPPED_LINE}}})( *)\n(?=(\S))", join, text)
+    # Looked for from its first space only: from each, a long row of spaces would take the square of its length.
+    return re.sub(rf"(?<=[^\n]{{{WRAPPED_LINE}}})(?<! )( *)\n(?=(\S))", join, text)
 
 
 def _cut(
@@ -151,6 +178,6 @@ def _ruler(tokenizer: Any) -> tuple[Any, Callable[[str], int]]:
         return max(len(ruler.encode(letters, add_special_tokens=False)), len(letters) // CHARACTERS_PER_TOKEN)
 
     def count(text: str) -> int:
-        return sum(map(word, text.split()))
+        return max(sum(map(word, text.split())), len(text) // BLANKS_PER_TOKEN)
 
     return ruler, count

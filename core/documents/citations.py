@@ -95,7 +95,7 @@ class _Folded:
 def _statements(answer: str) -> Iterator[str]:
     try:
         parsed = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         texts = [answer]
     else:
         texts = list(_values(parsed)) if isinstance(parsed, dict | list) else [answer]
@@ -107,13 +107,13 @@ def _statements(answer: str) -> Iterator[str]:
 
 
 def _values(parsed: Any) -> Iterator[str]:
-    if isinstance(parsed, dict):
-        parsed = list(parsed.values())
-    if isinstance(parsed, list):
-        for value in parsed:
-            yield from _values(value)
-    elif isinstance(parsed, str | int | float) and not isinstance(parsed, bool):
-        yield str(parsed)
+    waiting = [parsed]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list):
+            waiting += reversed(list(value.values()) if isinstance(value, dict) else value)
+        elif isinstance(value, str | int | float) and not isinstance(value, bool):
+            yield str(value)
 
 
 def _whole(text: str, start: int, end: int) -> bool:

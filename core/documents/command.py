@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,8 @@ from sqlalchemy import select
 from core.documents.chunking import sizes_for
 from core.documents.index import Changes, change_settings, check_size, create_index, sync_documents
 from core.documents.languages import language_advice
-from core.documents.reading import scan_folder
+from core.documents.reading import ARCHIVE, SUFFIXES, scan_folder
+from core.documents.reading.archives import is_hidden, printable
 from core.documents.retrieval import MODES, Hit, Mode
 from core.documents.retrieval import search as find
 from core.errors import UserError
@@ -42,9 +44,14 @@ def index(
     _progress("")
     for refused in read.refused:
         _complain(str(refused))
+    for document in read.documents:
+        if "warning" in document.meta:
+            _complain(f"{document.name}: {document.meta['warning']}")
+    _say_names("Left aside as no documents:", [name for name in read.skipped if not is_hidden(name)])
     if not read.documents:
-        raise UserError(f"{folder} holds no documents that can be read.", "Add documents, or give another folder.")
-    name = collection or folder.resolve().name
+        remedy = f"Add some ({', '.join((*SUFFIXES, ARCHIVE))}), or give another folder."
+        raise UserError(f"{folder} holds no documents that can be read.", remedy)
+    name = printable(collection or folder.resolve().name)
     found = next((index for index in _collections() if index.name == name), None)
     encoder = load_embedder(embedder or (found.embedder if found else BUNDLED_EMBEDDER))
     check_size(chunk, encoder)
@@ -99,6 +106,8 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")] = False,
 ) -> None:
     """Find passages in a collection."""
+    if not query.strip():
+        raise UserError("Nothing is asked.", "Say what to look for, in plain words.")
     hits = find(_named(collection).id, [query], k, mode=_mode(mode))[0]
     if as_json:
         print(json.dumps([_row(hit) for hit in hits], ensure_ascii=False, indent=2))  # noqa: T201 - the output itself
@@ -146,11 +155,15 @@ def _named(name: str) -> Index:
 
 def _say_changes(changes: Changes) -> None:
     for word, names in (("Added", changes.added), ("Changed", changes.changed), ("Removed", changes.removed)):
-        if names:
-            more = f", and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-            _say(f"{word} {len(names):,}: {', '.join(names[:LISTED])}{more}")
+        _say_names(word, names)
     if changes.unchanged:
         _say(f"Unchanged: {len(changes.unchanged):,}")
+
+
+def _say_names(word: str, names: Sequence[str]) -> None:
+    if names:
+        more = f", and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+        _say(f"{word} {len(names):,}: {', '.join(names[:LISTED])}{more}")
 
 
 def _indented(text: str) -> str:
@@ -173,4 +186,4 @@ def _progress(text: str) -> None:
 
 def _printable(text: str) -> str:
     """Without control characters: a document's text must not drive the terminal."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in text.replace("\t", " "))
+    return "\n".join(printable(line, len(line)) for line in text.replace("\t", " ").split("\n"))

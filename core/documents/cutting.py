@@ -42,7 +42,12 @@ def cut(
     overlap_tokens: int,
     pages: Sequence[int] = (),
 ) -> list[Piece]:
-    """The pieces of one document in order. None is longer than `embedder` reads, heading included."""
+    """The pieces of one document in order. None is longer than `embedder` reads, heading included.
+
+    Of pieces that are the same to the letter, as in a table with thousands of equal rows, the first is kept: the others
+    would only take up places among the hits, and so many equal vectors cut the graph of the nearest ones into pieces
+    that a search does not get out of.
+    """
     size = min(chunk_tokens, embedder.max_tokens - SPECIAL_TOKENS - LEAST_HEADING_TOKENS)
     overlap = min(overlap_tokens, size - 1)
     chunks = split_text(text, embedder.tokenizer, size, overlap, markdown=gives_markdown(name), pages=pages)
@@ -52,12 +57,12 @@ def cut(
     cut_headings = _cut_to(
         {heading(title, chunk.section) for chunk in chunks}, embedder, room - _count(prefix, embedder)
     )
-    pieces = []
+    pieces: dict[str, Piece] = {}
     for chunk in chunks:
         embedded = f"{prefix}{cut_headings[heading(title, chunk.section)]}\n{chunk.text}"
         digest = hashlib.sha256(f"{embedder.id}\n{embedded}".encode()).hexdigest()
-        pieces.append(Piece(chunk, embedded, digest))
-    return pieces
+        pieces.setdefault(digest, Piece(chunk, embedded, digest))
+    return list(pieces.values())
 
 
 def _count(text: str, embedder: Embedder) -> int:

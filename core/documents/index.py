@@ -192,6 +192,10 @@ def check_size(chunk_tokens: int, embedder: Embedder) -> None:
 
 def _by_name(documents: Iterable[SourceDocument]) -> dict[str, SourceDocument]:
     given = list(documents)
+    # Without a chunk it would wait to be indexed for ever.
+    for document in given:
+        if not document.text.strip():
+            raise UserError(f"{document.name} is empty.", "Remove it or fill it in.")
     for name, count in Counter(document.name for document in given).items():
         if count > 1:
             raise UserError(f"Two documents are called {name}.", "Rename one of them.")

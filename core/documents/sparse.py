@@ -47,6 +47,13 @@ STEMMERS = {
 }
 # Those of them for which tantivy has a list of words such as "the" and "of".
 STOP_WORDS = {"da", "de", "en", "es", "fi", "fr", "hu", "it", "nl", "no", "pt", "ru", "sv"}
+# tantivy's list for English has 33 words. Questions are full of others that say nothing of what is asked about.
+ENGLISH_STOP_WORDS = """
+    a about am an and any are as at be been but by can could did do does for from get give had has have he her him his
+    how i if in into is it its just me my no not of on or our please shall she should so some such tell than that the
+    their them then there these they this those to was we were what when where which who whom whose why will with would
+    you your
+"""
 # A word is letters with their marks, or digits: `st.session_state` is three words, and the marks of Hindi or of
 # decomposed Vietnamese do not tear a word apart. Accents are kept: in Vietnamese "bán" sells and "bạn" is a friend.
 WORD = r"[\p{Alphabetic}\p{M}\p{N}]+"
@@ -87,8 +94,8 @@ def question_terms(question: str, language: str) -> list[str]:
 def matched_words(question: str, text: str, language: str) -> tuple[str, ...]:
     """The words of the question that the text has too, in some form, as the question writes them."""
     shared = set(terms(text, language)) & set(question_terms(question, language))
-    words = _plain().analyze(_spaced(question))
-    return tuple(dict.fromkeys(word for word in words if shared.intersection(terms(word, language))))
+    words = dict.fromkeys(_plain().analyze(_spaced(question)))
+    return tuple(word for word in words if shared.intersection(terms(word, language)))
 
 
 class WordIndex:
@@ -213,7 +220,10 @@ def _analyzer(language: str, without_stop_words: bool = False) -> TextAnalyzer:
 
     builder: Any = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.regex(WORD)).filter(tantivy.Filter.lowercase())
     if without_stop_words and language in STOP_WORDS:
-        builder = builder.filter(tantivy.Filter.stopword(STEMMERS[language]))
+        listed = tantivy.Filter.stopword(STEMMERS[language])
+        builder = builder.filter(
+            tantivy.Filter.custom_stopword(ENGLISH_STOP_WORDS.split()) if language == "en" else listed
+        )
     if language in STEMMERS:
         builder = builder.filter(tantivy.Filter.stemmer(STEMMERS[language]))
     analyzer: TextAnalyzer = builder.build()

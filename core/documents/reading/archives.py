@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import stat
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +21,11 @@ MAX_UNPACKED = 1_000_000_000
 MAX_RATIO = 200
 # Below this size no ratio does harm.
 HARMLESS = 10_000_000
+CONTROLS = "its name holds control characters."
+# Control characters, halves of characters, ends of lines; and those that turn the direction of writing, by which
+# "exe.md" is shown as "dm.exe". Spaces of other widths and joiners are in names that people give.
+_DRIVING = ("Cc", "Cs", "Zl", "Zp")
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 # What a broken or strange archive makes the standard library raise.
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError)
 
@@ -51,6 +57,12 @@ def open_archive(data: bytes) -> zipfile.ZipFile:
                 f"{entry.compress_size / 1e3:.0f} kB: a decompression bomb.",
                 "Leave it out, or add that file by itself.",
             )
+    # Many harmless ones, or several that share their bytes.
+    if total > 10 * HARMLESS and total > MAX_RATIO * len(data):
+        raise UserError(
+            f"it would unpack to {total / 1e6:.0f} MB from {len(data) / 1e3:.0f} kB: a decompression bomb.",
+            "Leave it out, or add its files by themselves.",
+        )
     return archive
 
 
@@ -65,8 +77,8 @@ def refusal(entry: zipfile.ZipInfo) -> str:
     name = entry.orig_filename
     if "\\" in name or name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in PurePosixPath(name).parts:
         return "its name leads out of the archive."
-    if any(not character.isprintable() for character in name):
-        return "its name holds control characters."
+    if printable(name, len(name)) != name:
+        return CONTROLS
     if stat.S_ISLNK(entry.external_attr >> 16):
         return "it is a link to another file."
     if entry.flag_bits & 1:
@@ -87,7 +99,7 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith((".", "~$")) or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
-def printable(name: str) -> str:
-    """A name from a file as it may be shown: on one line, and not endless."""
-    shown = "".join(character if character.isprintable() else "?" for character in name)
-    return shown if len(shown) <= 200 else shown[:100] + "..." + shown[-90:]
+def printable(name: str, longest: int = 200) -> str:
+    """A name from a file as it may be shown: on one line, in the order it is written, and not endless."""
+    shown = "".join("?" if unicodedata.category(one) in _DRIVING or one in _TURNING else one for one in name)
+    return shown if len(shown) <= longest else shown[:100] + "..." + shown[-90:]

@@ -13,6 +13,10 @@ from core.errors import UserError
 Meta = Mapping[str, str | int | float | bool]
 
 
+# Of the text, some 10,000 pages: it is shown, stored and cut as a whole.
+MAX_CHARACTERS = 20_000_000
+
+
 @dataclass(frozen=True)
 class SourceDocument:
     """One file's text, as Markdown or plain text (`gives_markdown` tells which from the name).
@@ -102,6 +106,21 @@ def reader(
         return read
 
     return register
+
+
+def extract(name: str, data: bytes) -> Extracted:
+    """What the reader of this suffix makes of `data`. Raises UserError, without the name, when it cannot."""
+    found = READERS[suffix_of(name)].read(data)
+    check_length(len(found.text))
+    return found
+
+
+def check_length(characters: int) -> None:
+    """Raises UserError for more text than a document may have."""
+    if characters > MAX_CHARACTERS:
+        raise UserError(
+            f"more than {MAX_CHARACTERS / 1e6:.0f} million characters are too many for one document.", "Split it up."
+        )
 
 
 def suffix_of(name: str) -> str:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from core.documents.reading.archives import files_of, is_hidden, open_archive, printable, refusal, unpack
-from core.documents.reading.document import READERS, ReadFiles, Refused, SourceDocument, suffix_of
+from core.documents.reading.archives import CONTROLS, files_of, is_hidden, open_archive, printable, refusal, unpack
+from core.documents.reading.document import READERS, ReadFiles, Refused, SourceDocument, extract, suffix_of
 from core.documents.reading.parser import Parser
 from core.documents.reading.sniff import TITLES, sniff
 from core.errors import UserError
 
 # Far above any document made by hand; a larger file is a dump, and would stall a page.
 MAX_BYTES = 100_000_000
-# Of the text, some 10,000 pages: it is shown, stored and cut as a whole.
-MAX_CHARACTERS = 20_000_000
+# Of all texts together, some 150,000 pages: they are held in memory until they are stored.
+MAX_CHARACTERS_IN_ALL = 300_000_000
 ARCHIVE = ".zip"
 # Kinds that are zip archives inside.
 _ZIPS = ("docx", "pptx", "xlsx", "epub", "zip")
@@ -55,7 +55,8 @@ def read_files(
 def scan_folder(folder: Path, on_progress: Progress = _silent) -> ReadFiles:
     """Read everything below `folder` of a kind that is read, in order of names, which are relative to it.
 
-    Hidden files, archives, unknown kinds, and links that lead out of it are skipped. Raises UserError if it is none.
+    The files of an archive count as if they had been unpacked beside it. Hidden files, unknown kinds, and links that
+    lead out of the folder are skipped. Raises UserError if it is none.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder.", "Give the folder that holds your documents.")
@@ -78,22 +79,29 @@ def read_folder(folder: Path) -> list[SourceDocument]:
 def _read_all(sources: Iterable[_Source], on_progress: Progress, parser: Parser) -> ReadFiles:
     found = ReadFiles()
     names: set[str] = set()
+    length = 0
     with parser:
         for done, source in enumerate(_with_archives(sources, found)):
-            on_progress(done, source.name)
+            shown = printable(source.name, len(source.name))
+            on_progress(done, shown)
             try:
                 if source.name in names:
                     raise _error(source.name, UserError("there is another file of this name.", "Rename one of them."))
                 names.add(source.name)
+                if length > MAX_CHARACTERS_IN_ALL:
+                    raise _error(source.name, UserError("the files before it fill the memory.", "Add it by itself."))
                 found.documents.append(_read(source, parser))
+                length += len(found.documents[-1].text)
             except UserError as error:
-                found.refused.append(Refused(source.name, error.what, error.remedy))
+                found.refused.append(Refused(shown, error.what, error.remedy))
     return found
 
 
 def _read(source: _Source, parser: Parser) -> SourceDocument:
     name = source.name
     try:
+        if printable(name, len(name)) != name:
+            raise UserError(CONTROLS, "Rename the file.")
         reader = READERS.get(suffix_of(name))
         if reader is None:
             raise UserError("this kind of file is not read.", f"Use one of {', '.join(sorted(READERS))}.")
@@ -103,17 +111,20 @@ def _read(source: _Source, parser: Parser) -> SourceDocument:
             raise _mismatch(kind, reader.looks)
         if kind in _ZIPS:
             open_archive(data).close()
-        found = parser.parse(name, data) if reader.risky else reader.read(data)
+        found = parser.parse(name, data) if reader.risky else extract(name, data)
         if not found.text.strip():
             raise UserError("the document is empty.", "Remove it or fill it in.")
-        if len(found.text) > MAX_CHARACTERS:
-            size = f"{len(found.text) / 1e6:.0f} million characters"
-            raise UserError(f"{size} are too many for one document.", "Split it up.")
     except UserError as error:
         raise _error(name, error) from error
-    title = " ".join(found.title.split())
+    title = " ".join(_whole(found.title).split())
     stem = PurePosixPath(name).stem.replace("-", " ").replace("_", " ")
-    return SourceDocument(name, title or stem, found.text, found.pages, found.meta)
+    meta = {_whole(key): _whole(value) if isinstance(value, str) else value for key, value in found.meta.items()}
+    return SourceDocument(name, title or stem, _whole(found.text), found.pages, meta)
+
+
+def _whole(text: str) -> str:
+    """Without what no database stores, in as many characters: NUL and halves of characters, which escapes can write."""
+    return text.encode(errors="replace").decode().replace("\x00", " ")
 
 
 def _load(source: _Source) -> bytes:
@@ -174,7 +185,7 @@ def _entries(name: str, archive: zipfile.ZipFile, found: ReadFiles) -> Iterator[
         elif not why and suffix_of(entry.filename) not in READERS:
             found.skipped.append(inner)
         elif not why:
-            path = PurePosixPath(entry.filename).as_posix()
+            path = (PurePosixPath(name).parent / entry.filename).as_posix()
             yield _Source(path, entry.file_size, lambda entry=entry: unpack(archive, entry))  # type: ignore[misc]
         if why:
             found.refused.append(Refused(inner, f"{name}, {inner}: {why}", remedy))
@@ -186,7 +197,7 @@ def _below(folder: Path, skipped: list[str]) -> Iterator[_Source]:
         name = path.relative_to(folder).as_posix()
         if not path.is_file():
             continue
-        if is_hidden(name) or suffix_of(name) not in READERS or not path.resolve().is_relative_to(inside):
-            skipped.append(name)
+        if is_hidden(name) or suffix_of(name) not in (*READERS, ARCHIVE) or not path.resolve().is_relative_to(inside):
+            skipped.append(printable(name))
         else:
             yield _Source(name, path.stat().st_size, path.read_bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from core.documents.reading.encodings import decode
 
 # Far more than anyone writes above a page; YAML is parsed slowly.
 MAX_FRONT_MATTER = 64_000
+BEGINNING = 100_000
 
 
 @reader(".md", ".markdown", looks="text", risky=False)
@@ -19,8 +21,8 @@ def markdown(data: bytes) -> Extracted:
     """The title is the front matter's, else the first heading of level 1; the body stays as it is written."""
     text, encoding = decode(data)
     header, body = _front_matter(text)
-    title = header.get("title")
-    words = str(title) if isinstance(title, str | int | float) else ""
+    title = _simple(header.get("title"))
+    words = "" if title is None else str(title)
     meta = dict(simple_values(header))
     if encoding != "utf-8":
         meta["encoding"] = encoding
@@ -28,23 +30,36 @@ def markdown(data: bytes) -> Extracted:
 
 
 def first_heading(text: str) -> str:
-    return next((words for _, level, words in outline(text).headings if level == 1 and words), "")
+    """The first heading of level 1 in the beginning of a text; a title stands nowhere else."""
+    return next((words for _, level, words in outline(text[:BEGINNING]).headings if level == 1 and words), "")
 
 
 def simple_values(header: Mapping[Any, Any]) -> Mapping[str, str | int | float | bool]:
     """What can be filtered by: texts, numbers, dates as ISO text, and lists of these joined by commas."""
     found: dict[str, str | int | float | bool] = {}
     for key, value in header.items():
-        if isinstance(value, list) and all(isinstance(entry, str | int | float) for entry in value):
-            value = ", ".join(map(str, value))
-        if isinstance(value, datetime.date):
-            value = value.isoformat()
-        # A number that is infinite, or none, is not JSON.
-        if isinstance(value, float) and value - value != 0:
-            value = str(value)
-        if isinstance(value, str | int | float) and value != "":
-            found[str(key)] = value
+        kept: str | int | float | bool | None
+        if isinstance(value, list):
+            entries = [_simple(entry) for entry in value]
+            kept = None if None in entries else ", ".join(map(str, entries))
+        else:
+            kept = _simple(value)
+        name = _simple(key)
+        if name is not None and kept is not None and kept != "":
+            found[str(name)] = kept
     return found
+
+
+def _simple(value: Any) -> str | int | float | bool | None:
+    """A value as JSON can have it; None for any other."""
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    # Hexadecimal makes numbers of so many digits that Python refuses to write them.
+    if isinstance(value, int) and value.bit_length() > 64:
+        return None
+    return value if isinstance(value, str | int | float) else None
 
 
 def _front_matter(text: str) -> tuple[dict[Any, Any], str]:
@@ -64,6 +79,7 @@ def _front_matter(text: str) -> tuple[dict[Any, Any], str]:
             return {}, text
         # Not the faster loader in C: thousands of nested brackets make it overflow the stack and end this process.
         header = handler.load(written, Loader=yaml.SafeLoader)
-    except (ValueError, yaml.YAMLError, RecursionError):
+    except Exception:
+        # Broken YAML makes the library raise whatever comes up, not only its own errors: `a: !!bool x` is a KeyError.
         return {}, text
     return (header, body.strip()) if isinstance(header, dict) else ({}, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 
 # What it is called in a sentence, by key.
@@ -25,7 +26,6 @@ TITLES = {
 }
 _SIGNATURES = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"),
-    (b"{\\rtf", "rtf"),
     (b"\x89PNG\r\n", "picture"),
     (b"\xff\xd8\xff", "picture"),
     (b"GIF8", "picture"),
@@ -45,16 +45,20 @@ _SIGNATURES = (
     (b"SQLite format 3\x00", "database"),
     (b"PAR1", "parquet"),
 )
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _PARTS = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"), ("META-INF/container.xml", "epub"))
 
 
 def sniff(data: bytes) -> str:
     """A key of `TITLES`; "text" for whatever has no signature, which may still turn out to be no text."""
-    # The header of a PDF may come late, after what a mail or web server has put before it.
-    if b"%PDF-" in data[:1024]:
+    # The header of a PDF may come late, after the lines that a mail or web server has put before it.
+    if re.search(rb"(?:^|[\r\n])%PDF-\d", data[:1024]):
         return "pdf"
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_zip(data)
+    if not _CONTROL.search(data[:64]):
+        # Signatures of letters only may be words: "GIF89a and PNG compared", "ID3 tags explained".
+        return "rtf" if data.startswith(b"{\\rtf") else "text"
     if data[:4] == b"RIFF":
         return "picture" if data[8:12] == b"WEBP" else "media"
     if data[4:8] == b"ftyp":

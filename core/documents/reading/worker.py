@@ -15,8 +15,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from core.documents.reading import READERS
-from core.documents.reading.document import suffix_of
+from core.documents.reading.document import extract
 from core.errors import UserError
 
 # Parsers hold a file several times over; the largest that are accepted need about 2 GB.
@@ -45,7 +44,7 @@ def main() -> None:
 
 def _answer(name: str, data: bytes) -> dict[str, Any]:
     try:
-        return asdict(READERS[suffix_of(name)].read(data))
+        return asdict(extract(name, data))
     except UserError as error:
         return {"what": error.what, "remedy": error.remedy}
     except MemoryError:
