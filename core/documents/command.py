@@ -47,7 +47,7 @@ def index(
     for document in read.documents:
         if "warning" in document.meta:
             _complain(f"{document.name}: {document.meta['warning']}")
-    _say_names("Left aside as no documents:", [name for name in read.skipped if not is_hidden(name)])
+    _say_names("Skipped", [name for name in read.skipped if not is_hidden(name)])
     if not read.documents:
         remedy = f"Add some ({', '.join((*SUFFIXES, ARCHIVE))}), or give another folder."
         raise UserError(f"{folder} holds no documents that can be read.", remedy)

@@ -99,11 +99,19 @@ def test_bombs_are_refused_before_they_are_unpacked() -> None:
     at = stated.index(b"PK\x01\x02")
     stated[at + 24 : at + 28] = struct.pack("<I", 4_000_000_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    given = [("flat.zip", flat), ("many.zip", many), ("stated.zip", bytes(stated)), ("a.md", b"A")]
+    small = packed({f"{n}.txt": b" " * 4_000_000 for n in range(30)})
+    given = [
+        ("flat.zip", flat),
+        ("small.zip", small),
+        ("many.zip", many),
+        ("stated.zip", bytes(stated)),
+        ("a.md", b"A"),
+    ]
     found = read_files(given)
     assert names(found) == ["a.md"]
     said = {refused.name: refused.what for refused in found.refused}
     assert "zeros.txt in it would unpack to 200 MB" in said["flat.zip"] and "bomb" in said["flat.zip"]
+    assert said["small.zip"].startswith("small.zip: it would unpack to 120 MB from")
     assert "10,001 files" in said["many.zip"]
     assert "would unpack to 4.0 GB" in said["stated.zip"]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kB"

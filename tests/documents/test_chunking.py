@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.documents.chunking import Chunk, sizes_for, split_text
+from core.documents import outline
+from core.documents.chunking import BLANKS_PER_TOKEN, Chunk, sizes_for, split_text
 from core.models.embedding import load_embedder
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -84,6 +85,32 @@ def test_heading_stays_with_what_follows(tokenizer: Any) -> None:
     text = "\n\n".join(f"## Part {n}\n\n" + "Some sentence here. " * 6 for n in range(4))
     chunks = split_text(text, tokenizer, 48, 0, markdown=True)
     assert [chunk.text.split("\n")[0] for chunk in chunks] == [f"## Part {n}" for n in range(4)]
+
+
+@pytest.mark.parametrize("below", ["{}", "## Next\n\n{}", "- {}", "1. {}"])
+def test_title_is_no_chunk_of_its_own_where_a_cut_can_keep_it_with_what_follows(tokenizer: Any, below: str) -> None:
+    sentence = "The quay is closed at noon on every day of the week. "
+    text = "# Quays\n\n" + below.format(sentence * 12)
+    chunks = split_text(text, tokenizer, 48, 8, markdown=True)
+    assert chunks[0].text.startswith("# Quays\n\n") and "The quay is closed at noon" in chunks[0].text
+    assert chunks[0].text.endswith(".") and uncovered(text, chunks).strip() == ""
+    assert all(len(tokenizer.tokenize(chunk.text)) <= 48 for chunk in chunks)
+
+
+def test_rows_of_spaces_neither_hang_nor_make_a_chunk_endless(tokenizer: Any) -> None:
+    began = time.process_time()
+    chunks = split_text("x" * 41 + " " * 300_000 + "y\n", tokenizer, 64, 8, markdown=False)
+    chunks += split_text(("\n" * 999 + "x") * 200, tokenizer, 64, 8, markdown=True)
+    assert time.process_time() - began < 5
+    assert max(len(chunk.text) for chunk in chunks) < 65 * BLANKS_PER_TOKEN
+
+
+def test_long_text_is_parsed_in_portions_to_the_same_outline(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\n\n".join(f"# Part {n}\n\nIt is\nwrapped.\n\n## Of {n}\n\n- item" for n in range(40))
+    whole = outline.outline(text)
+    monkeypatch.setattr(outline, "PORTION", 100)
+    parts = outline.outline(text)
+    assert (parts.headings, parts.soft_breaks) == (whole.headings, whole.soft_breaks) and len(whole.headings) == 80
 
 
 def test_section_is_the_path_of_headings_above() -> None:

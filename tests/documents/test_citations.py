@@ -72,6 +72,12 @@ def test_json_is_cited_value_by_value() -> None:
     assert texts == ["35 minutes", "car deck"]
 
 
+def test_json_deeper_than_python_follows_is_words_like_any() -> None:
+    assert cite("[" * 100_000, HITS) == []
+    deep = "[" * 900 + '"35 minutes"' + "]" * 900
+    assert [HITS[c.hit_index]["text"][c.start : c.end] for c in cite(deep, HITS)] == ["35 minutes"]
+
+
 def test_best_ranked_of_equals_is_cited_and_hits_do_as_well_as_rows() -> None:
     hits = [Hit(n, "d", "D", DOGS, 1.0) for n in range(3)]
     (citation,) = cite("Dogs travel free", hits)

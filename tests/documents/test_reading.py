@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
+import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.documents.reading import SourceDocument, files, read_document, read_files, read_folder, scan_folder
+from core.documents.reading import SourceDocument, document, files, read_document, read_files, read_folder, scan_folder
 from core.errors import UserError
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -132,10 +136,61 @@ def test_front_matter_is_kept_as_plain_values() -> None:
         "a: &a [x, x]\nb: &b [*a, *a]\n" + "\n".join(f"c{n}: &c{n} [*b, *b]" for n in range(200)),
         "a: " + "[" * 30_000,
         "a: !!python/object/apply:os.system [ls]",
+        "a: !!bool x",
+        "a: !!int ''",
+        "a: !!timestamp x",
+        f"title: 0x{'f' * 6000}\na: [0x{'f' * 6000}]\n0x{'f' * 6000}: 1",
     ],
 )
 def test_hostile_front_matter_is_text_or_nothing(header: str) -> None:
     assert "Body" in read_document("a.md", f"---\n{header}\n---\nBody".encode()).text
+
+
+def test_what_no_database_stores_is_taken_out() -> None:
+    found = read_document("a.md", b'---\ntitle: "a\\ud800\\0b"\ntags: ["\\ud800"]\n---\nBody')
+    assert (found.title, found.meta["tags"]) == ("a? b", "?")
+
+
+def test_name_that_would_drive_a_terminal_is_refused_and_any_other_is_kept(tmp_path: Path) -> None:
+    hostile = (b"new\nline.md", b"red\x1b[31m.md", b"bad\xff.md", "turned\u202edm.exe.md".encode())
+    kept = ("報告\u3000書.md", "Screenshot 3.00\u202fPM.txt", "[x](javascript:y) **b** <i>.md")
+    for name in (*hostile, *(name.encode() for name in kept)):
+        (tmp_path / os.fsdecode(name)).write_text("text")
+    found = scan_folder(tmp_path)
+    assert sorted(one.name for one in found.documents) == sorted(kept)
+    assert sorted(one.name for one in found.refused) == ["bad?.md", "new?line.md", "red?[31m.md", "turned?dm.exe.md"]
+    assert {str(one).partition(": ")[2] for one in found.refused} == {
+        "its name holds control characters. Rename the file."
+    }
+
+
+@pytest.mark.parametrize("text", ["GIF89a and PNG compared", "ID3 tags", "RIFF is a container", "See `%PDF-1.7` there"])
+def test_text_that_begins_like_something_else_is_text(text: str) -> None:
+    assert read_document("a.md", text.encode()).text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a;b\nHello, world, and all;2\n", "a: Hello, world, and all\nb: 2"),
+        ("a\tb\nx, y\tz\n", "a: x, y\nb: z"),
+        ('a,b\n"x;y;z",1\n', "a: x;y;z\nb: 1"),
+        ("a\nx y\n", "a: x y"),
+    ],
+)
+def test_delimiter_is_the_one_that_rows_agree_on(text: str, shown: str) -> None:
+    assert read_document("a.csv", text.encode()).text == shown
+
+
+def test_hostile_table_takes_neither_minutes_nor_memory() -> None:
+    began = time.process_time()
+    read_document("wide.csv", b",".join([b"c"] * 100_000) + b"\n" + b"1\n" * 100_000)
+    for quotes in (b"a,b\n" + b"\"'," * 7000, b"a,b\n" + b"'" + b'"' * 19_000 + b",1\n"):
+        with suppress(UserError):
+            read_document("quotes.csv", quotes)
+    with pytest.raises(UserError, match="million characters are too many"):
+        read_document("long.csv", b"x" * 100_000 + b"\n" + b"1\n" * 200_000)
+    assert time.process_time() - began < 2
 
 
 def test_title_is_not_taken_from_code() -> None:
@@ -160,9 +215,13 @@ def test_file_beyond_the_limits_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(files, "MAX_BYTES", 100)
     with pytest.raises(UserError, match="more than one document may have"):
         read_document("dump.txt", b"x" * 101)
-    monkeypatch.setattr(files, "MAX_CHARACTERS", 50)
-    with pytest.raises(UserError, match="million characters are too many"):
+    monkeypatch.setattr(document, "MAX_CHARACTERS", 50)
+    with pytest.raises(UserError, match=r"dump\.txt: more than 0 million characters are too many"):
         read_document("dump.txt", b"x" * 51)
+    monkeypatch.setattr(files, "MAX_CHARACTERS_IN_ALL", 60)
+    found = read_files((f"{n}.txt", b"x" * 40) for n in range(3))
+    assert [one.name for one in found.documents] == ["0.txt", "1.txt"]
+    assert found.refused[0].what == "2.txt: the files before it fill the memory."
 
 
 def test_bad_files_are_listed_and_the_others_read() -> None:
@@ -185,13 +244,23 @@ def test_bad_files_are_listed_and_the_others_read() -> None:
 
 
 def test_folder_is_read_below_too_in_order_of_names(tmp_path: Path) -> None:
-    names = ("z.md", "deep/er/a.txt", "b.markdown", "picture.png", ".git/readme.md", "__MACOSX/b.md", "in.zip")
+    names = ("z.md", "deep/er/a.txt", "b.markdown", "picture.png", ".git/readme.md", "__MACOSX/b.md")
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("text")
-    assert [d.name for d in read_folder(tmp_path)] == ["b.markdown", "deep/er/a.txt", "z.md"]
+    with zipfile.ZipFile(tmp_path / "deep" / "in.zip", "w") as archive:
+        for name in ("er/b.txt", "er/a.txt", "../up.md"):
+            archive.writestr(name, "packed")
     found = scan_folder(tmp_path)
-    assert sorted(found.skipped) == [".git/readme.md", "__MACOSX/b.md", "in.zip", "picture.png"]
+    assert [d.name for d in found.documents] == ["b.markdown", "deep/er/a.txt", "deep/er/b.txt", "z.md"]
+    assert found.documents[1].text == "text"
+    assert [str(refused) for refused in found.refused] == [
+        "deep/in.zip, ../up.md: its name leads out of the archive. Leave it out, or add that file by itself.",
+        "deep/er/a.txt: there is another file of this name. Rename one of them.",
+    ]
+    assert sorted(found.skipped) == [".git/readme.md", "__MACOSX/b.md", "picture.png"]
+    (tmp_path / "deep" / "in.zip").unlink()
+    assert [d.name for d in read_folder(tmp_path)] == ["b.markdown", "deep/er/a.txt", "z.md"]
     (tmp_path / "bad.md").write_bytes(b"")
     assert len(scan_folder(tmp_path).documents) == 3
     with pytest.raises(UserError, match=r"(?s)1 of the documents.*bad\.md"):
