@@ -74,7 +74,7 @@ def test_documents_become_an_index_that_answers(address: str, visit, tmp_path: P
     tab.page.get_by_role("textbox", name="Question").fill("How long does it take to get my money back?")
     tab.page.get_by_role("button", name="Find passages").click()
     tab.page.get_by_text("cosine similarity").first.wait_for(timeout=60_000)
-    assert tab.page.get_by_text("note-").first.inner_text() == "note-2.md"
+    assert tab.page.get_by_text("note-").first.inner_text() == "note-2.md · Note 2"
     tab.shoot("journey-index")
     tab.assert_sound()
 
