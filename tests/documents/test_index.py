@@ -318,16 +318,16 @@ def test_two_processes_that_write_at_once_do_not_harm_the_index_and_are_noticed_
     build_index(made.id)
     assert search(new.id, ["sheep"], 50) == [[]]
     arguments = [sys.executable, "-c", WRITER, str(made.id)]
-    writers = [subprocess.Popen([*arguments, letter, "3", str(new.id)], cwd=REPOSITORY) for letter in "ab"]
+    writers = [subprocess.Popen([*arguments, letter, "2", str(new.id)], cwd=REPOSITORY) for letter in "ab"]
     while any(writer.poll() is None for writer in writers):
         assert all(hit.text for hit in search(made.id, ["sheep"], 5)[0])  # and one that reads meanwhile
-        time.sleep(0.2)
+        time.sleep(0.5)
     assert [writer.returncode for writer in writers] == [0, 0]
     assert len(search(new.id, ["sheep"], 50)[0]) == 3
-    assert sources(made.id, "Sheep 2 of a 4") >= {f"{letter}{n}.md" for letter in "ab" for n in range(6)}
+    assert sources(made.id, "Sheep 1 of a 4") >= {f"{letter}{n}.md" for letter in "ab" for n in range(6)}
     assert build_index(made.id) == 15
     texts = {hit.text for hit in search(made.id, ["sheep"], 50)[0]}
-    assert texts - set(TEXTS.values()) == {f"Sheep 2 of {letter} {n}" for letter in "ab" for n in range(6)}
+    assert texts - set(TEXTS.values()) == {f"Sheep 1 of {letter} {n}" for letter in "ab" for n in range(6)}
     with session(read_only=True) as db:
         known = db.scalars(sa.select(Chunk.id).where(Chunk.index_id == made.id))
         assert stored_ids(made.id) == {str(id) for id in known}
