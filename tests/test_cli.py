@@ -54,7 +54,7 @@ def run_cli(
         (["--train", "docs"], "docs cannot be read: Is a directory"),
         (["--train", "train.jsonl", "--test", "nope.jsonl"], "nope.jsonl cannot be read"),
         (["--train", "train.jsonl", "--documents", "nowhere"], "nowhere is not a folder"),
-        (["--train", "train.jsonl", "--documents", "empty"], "empty holds no .md"),
+        (["--train", "train.jsonl", "--documents", "empty"], "empty holds no .csv"),
         (["--train", "train.jsonl", "--rungs", "base,rag"], "rag need documents to retrieve from"),
         (["--train", "train.jsonl", "--rungs", "base,rag+lora"], "Add documents, or leave these rungs out."),
         (["--train", "train.jsonl", "--rungs", "base,summit"], "no rung called summit. Choose from base, prompt, rag"),
