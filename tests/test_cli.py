@@ -91,7 +91,7 @@ def test_broken_lines_are_listed_with_numbers_and_nothing_is_imported(
     status, text = run_cli(files, monkeypatch, capsys, "ladder", "--train", "broken.jsonl")
     assert status == 1
     assert "Nothing was imported: 2 problems" in text
-    assert "broken.jsonl, line 4: This is not JSON" in text
+    assert "broken.jsonl, line 4, column 2: This is not JSON" in text
     assert 'broken.jsonl, line 9: "messages" is empty' in text
     assert datasets() == [] and queue.jobs() == []
 
