@@ -189,7 +189,7 @@ def test_one_command_measures_the_rungs_and_writes_the_report(files: Path, bundl
 
 @pytest.mark.integration
 def test_mistake_from_a_real_terminal_is_exit_status_one(files: Path) -> None:
-    (files / "bad.jsonl").write_text("{}\n")
+    (files / "bad.jsonl").write_text('{"messages": []}\n')
     failed = command(files, "--train", "bad.jsonl")
     assert failed.returncode == 1
     assert "bad.jsonl, line 1" in failed.stdout + failed.stderr

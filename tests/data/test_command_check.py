@@ -118,4 +118,4 @@ def test_a_terminal_is_not_steered_by_what_a_file_says(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_bytes(jsonl([{"messages": [{"role": "\x1b[31mboss\n", "content": "x"}]}]))
     said = run(str(path)).stdout
-    assert "boss" in said and "\x1b" not in said and len(said.splitlines()) == 4
+    assert "boss" in said and "\x1b" not in said and len(said.splitlines()) == 5
