@@ -14,7 +14,9 @@ Handler = Callable[["JobContext"], dict[str, Any] | None]
 HANDLERS: dict[str, str] = {
     "import": "core.data.importing_job:run",
     "index": "core.documents.job:run",
+    "preflight": "core.train.preflight_job:run",
     "train": "core.train.job:run",
+    "forgetting": "core.train.forgetting_job:run",
     "compare": "core.evaluate.job:run",
     "lab": "core.evaluate.lab_job:run",
 }

@@ -175,6 +175,8 @@ class Job(Base):
     device: Mapped[str] = mapped_column(default="cpu")
     status: Mapped[str] = mapped_column(default="queued", index=True)
     """`queued`, `running`, `done`, `stopped`, `failed` or `interrupted`."""
+    turn: Mapped[float] = mapped_column(default=time.time)
+    """Waiting jobs of a device start in this order; the moment they were queued, unless a person moved them."""
     after: Mapped[list[int]] = mapped_column(default=list)
     """Jobs that must be done first."""
     expected_s: Mapped[float | None]
@@ -190,6 +192,8 @@ class Job(Base):
     heartbeat_at: Mapped[float | None]
     """Empty until the job's process has taken over."""
     stop_requested_at: Mapped[float | None]
+    stop_then: Mapped[str] = mapped_column(default="")
+    """What becomes of it once stopped: empty to resume it later, `keep` or `discard` what it made so far."""
 
     done: Mapped[float] = mapped_column(default=0.0)
     total: Mapped[float] = mapped_column(default=0.0)
@@ -203,6 +207,8 @@ class Job(Base):
     error: Mapped[str] = mapped_column(default="")
     remedy: Mapped[str] = mapped_column(default="")
     traceback: Mapped[str] = mapped_column(default="")
+    notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What the handler found along the way, by name, for its screen; kept over all attempts."""
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
@@ -224,8 +230,26 @@ class Metric(Base):
     time: Mapped[float]
 
 
+class Sample(Base):
+    """What a model in training answers to one fixed question, at one step."""
+
+    __tablename__ = "samples"
+    __table_args__ = (UniqueConstraint("job_id", "step", "position"), NEVER_REUSE_IDS)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    step: Mapped[int]
+    """0 before the first step: the base model's answer."""
+    position: Mapped[int]
+    """Which of the fixed questions, from 0."""
+    prompt: Mapped[str]
+    """The last turn of the question."""
+    reference: Mapped[str]
+    output: Mapped[str]
+
+
 class Adapter(Base):
-    """The LoRA weights a training run produced."""
+    """The weights a training run produced: LoRA matrices, or with the method `full` a whole model."""
 
     __tablename__ = "adapters"
     __table_args__ = NEVER_REUSE_IDS
@@ -241,6 +265,10 @@ class Adapter(Base):
     """Relative to the home folder."""
     eval_loss: Mapped[float | None]
     created_at: Mapped[float] = mapped_column(default=time.time)
+    notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Figures of the run and what was found since: `step`, `data_hash`, `forgetting` and the like."""
+    deleted_at: Mapped[float | None]
+    """When a person deleted it; it can be brought back until its files are cleared away."""
 
 
 class Experiment(Base):
