@@ -27,9 +27,14 @@ def explain(error: BaseException) -> tuple[str, str]:
             return cause.what, cause.remedy
         if _is_disk_full(cause):
             return f"The disk is full: {_name(cause)}.", _FREE_THE_DISK
-        if _is_out_of_memory(cause):
+        if _says_out_of_memory(cause):
             return f"The memory was not enough: {_name(cause)}.", _NEED_LESS_MEMORY
     return f"Unexpected problem: {_name(error)}.", _LOOK_AND_RESUME
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory, of the GPU or of the machine, was not enough."""
+    return any(_says_out_of_memory(cause) for cause in _causes(error) if not isinstance(cause, UserError))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -44,7 +49,7 @@ def _is_disk_full(error: BaseException) -> bool:
     return _says(error, _DISK_FULL)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def _says_out_of_memory(error: BaseException) -> bool:
     # torch.OutOfMemoryError by its name, since this module must not import torch.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True

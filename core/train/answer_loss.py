@@ -29,17 +29,21 @@ class AnswerLossTrainer(SFTTrainer):
         taken, self._tokens = self._tokens, 0
         return taken
 
+    def lengths(self) -> list[int]:
+        """Tokens of each row of training data."""
+        return [len(ids) for ids in self.train_dataset["input_ids"]]
+
     def _get_train_sampler(self, train_dataset: Any = None) -> SeededLengthGroups:
-        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return SeededLengthGroups(lengths, step, self.args.seed)
+        return SeededLengthGroups(self.lengths(), step, self.args.seed)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean negative log-likelihood of the answer tokens, in nats; the same value as TRL's `nll`."""
+        tokens = inputs.pop("tokens")
         if model.training:
-            self._tokens += int(inputs["attention_mask"].sum())
+            self._tokens += tokens
         if inputs["input_ids"].device.type != "cpu" or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         # The logits at a position speak of the next token.
@@ -47,7 +51,7 @@ class AnswerLossTrainer(SFTTrainer):
         columns = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
         logits = model(
             input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
+            position_ids=inputs["position_ids"],
             logits_to_keep=columns,
             use_cache=False,
         ).logits

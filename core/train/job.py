@@ -1,64 +1,177 @@
-"""The job that trains an adapter."""
+"""The job that trains, and what it leaves behind."""
 
 from __future__ import annotations
 
-import shutil
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, select
 
 from core.data.dataset import examples_of
+from core.data.example import Example
+from core.errors import UserError
 from core.jobs.context import JobContext, Stopped
+from core.models.prompt import Passage
 from core.settings import get_settings
 from core.store.database import session
-from core.store.tables import Adapter, Metric
+from core.store.tables import Adapter, Dataset, Metric
+from core.train import samples
+from core.train.checkpoints import (
+    copy_result,
+    eval_loss_of,
+    newest_checkpoint,
+    remove_checkpoints,
+    step_of,
+    train_loss_of,
+)
 from core.train.recipe import Recipe
-from core.train.trainer import newest_checkpoint, step_of, train
+from core.train.recording import Recorder, add_event
+from core.train.samples import Question
+from core.train.trainer import train
+
+
+class JobRecorder:
+    """A job's context as the trainer knows it, with the table of sample answers behind it."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self.progress = context.progress
+        self.metric = context.metric
+        self.note = context.note
+        self.stop_requested = context.stop_requested
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        return self._context.notes
+
+    @property
+    def stop_then(self) -> str:
+        return self._context.stop_then
+
+    def sample(self, step: int, questions: list[Question], answers: list[str]) -> None:
+        samples.store(self._context.job_id, step, samples.answered(questions, answers))
 
 
 def run(context: JobContext) -> dict[str, Any]:
-    """Spec: `dataset_id`, `recipe`, `name`. A stopped or killed run goes on from its last checkpoint."""
-    recipe = Recipe.model_validate(context.spec["recipe"])
-    dataset_id = context.spec["dataset_id"]
-    learn = [example for _, example in examples_of(dataset_id, "train")]
-    held_out = [example for _, example in examples_of(dataset_id, "validation")]
-    _forget_lost_steps(context)
-    result = train(recipe, learn, held_out, context.folder, context)
-    if result.stopped:
+    """Spec: `dataset_id`, `recipe`, `name`, and `index_id` for a recipe with passages.
+
+    A stopped or killed run goes on from its last checkpoint. One that is stopped to be kept ends as done.
+    """
+    recorder: Recorder = JobRecorder(context)
+    work = work_of(context)
+    _forget_lost_steps(context, recorder)
+    result = train(work.recipe, work.train, work.validation, context.folder, recorder, passages=work.passages)
+    if result.stopped and context.stop_then != "keep":
+        if context.stop_then == "discard":
+            remove_checkpoints(context.folder)
         raise Stopped
+    if result.best is None:
+        raise UserError("The run ended before anything was saved.", "Start it again.")
+    if result.stopped or result.stopped_early:
+        why = "as you asked" if result.stopped else "since the validation loss had stopped falling"
+        add_event(recorder, result.steps, f"Ended at step {result.steps}, {why}.")
+    adapter = store_adapter(
+        context.job_id, context.spec, result.best, figures(context.notes, result.steps, result.seconds)
+    )
+    remove_checkpoints(context.folder)
+    return {
+        "adapter_id": adapter.id,
+        "train_loss": result.train_loss,
+        "eval_loss": result.eval_loss,
+        "best_step": result.best_step,
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "stopped_early": result.stopped_early,
+    }
+
+
+def store_adapter(job_id: int, spec: dict[str, Any], checkpoint: Path, figures: dict[str, Any]) -> Adapter:
+    """Keep a checkpoint's weights as an adapter: a folder, a model card in it, and a row. `figures` join its notes."""
+    from core.train.card import model_card
+
+    recipe = Recipe.model_validate(spec["recipe"])
     home = get_settings().home
-    kept = home / "adapters" / str(context.job_id)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(kept, ignore_errors=True)
-    result.adapter.replace(kept)
-    for checkpoint in context.folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint, ignore_errors=True)
+    kept = home / "adapters" / str(job_id)
+    copy_result(checkpoint, kept)
     with session() as db:
+        dataset = db.get(Dataset, spec["dataset_id"])
+        notes = {
+            "step": step_of(checkpoint),
+            "train_loss": train_loss_of(checkpoint),
+            "data_hash": dataset.hash if dataset else "",
+            "data_name": dataset.name if dataset else "",
+        }
+        # A run that is kept again (it was resumed) replaces what it had left before.
+        db.execute(delete(Adapter).where(Adapter.job_id == job_id))
         adapter = Adapter(
-            name=context.spec["name"],
-            job_id=context.job_id,
-            dataset_id=dataset_id,
+            name=spec["name"],
+            job_id=job_id,
+            dataset_id=dataset.id if dataset else None,
             base_model=recipe.model,
             method=recipe.method,
             recipe=recipe.model_dump(),
             path=kept.relative_to(home).as_posix(),
-            eval_loss=result.eval_loss,
+            eval_loss=eval_loss_of(checkpoint),
+            notes=notes | figures,
         )
         db.add(adapter)
-        db.flush()
-        found = {"adapter_id": adapter.id, "train_loss": result.train_loss, "eval_loss": result.eval_loss}
-    return found | {"steps": result.steps, "seconds": result.seconds}
+    (kept / "README.md").write_text(model_card(adapter), encoding="utf-8")
+    return adapter
 
 
 def adapter_of_job(job_id: int) -> Adapter | None:
-    """The adapter a training job produced, if it has."""
+    """The adapter a training job produced, if it has and it was not deleted."""
+    wanted = select(Adapter).where(Adapter.job_id == job_id, Adapter.deleted_at.is_(None))
     with session(read_only=True) as db:
-        return db.scalar(select(Adapter).where(Adapter.job_id == job_id).order_by(Adapter.id.desc()))
+        return db.scalar(wanted.order_by(Adapter.id.desc()))
 
 
-def _forget_lost_steps(context: JobContext) -> None:
+@dataclass(frozen=True)
+class Work:
+    """What a training job's spec stands for: the recipe, the examples, and the passages beside them if it has any."""
+
+    recipe: Recipe
+    train: list[Example]
+    validation: list[Example]
+    passages: tuple[list[list[Passage]], list[list[Passage]]] | None = None
+
+
+def work_of(context: JobContext) -> Work:
+    """Raises UserError when the passages' index is missing."""
+    from core.train.passages import passages_for
+
+    recipe, dataset_id = Recipe.model_validate(context.spec["recipe"]), context.spec["dataset_id"]
+    learned, held_out = (
+        [example for _, example in examples_of(dataset_id, split)] for split in ("train", "validation")
+    )
+    if recipe.passages is None:
+        return Work(recipe, learned, held_out)
+    if context.spec.get("index_id") is None:
+        raise UserError("The recipe shows passages, but names no index.", "Choose the index they come from.")
+    wanted = (context.spec["index_id"], recipe.passages, recipe.seed, context.progress)
+    return Work(recipe, learned, held_out, (passages_for(learned, *wanted), passages_for(held_out, *wanted)))
+
+
+def _forget_lost_steps(context: JobContext, recorder: Recorder) -> None:
     """Drop what was recorded after the checkpoint we go on from: those steps are taken again."""
     checkpoint = newest_checkpoint(context.folder)
     step = step_of(checkpoint) if checkpoint else -1
     with session() as db:
         db.execute(delete(Metric).where(Metric.job_id == context.job_id, Metric.step > step))
+    samples.forget_after(context.job_id, step)
+    if checkpoint:
+        add_event(recorder, step, f"Resumed from the checkpoint of step {step}.")
+
+
+def figures(notes: dict[str, Any], steps: int, seconds: float) -> dict[str, Any]:
+    """What the adapter's notes say of its run, from the job's notes and what it took in the end."""
+    checks = {check["name"]: check["data"] for check in notes.get("preflight", [])}
+    return {
+        "steps": steps,
+        "seconds": seconds,
+        "license": checks.get("model", {}).get("license", ""),
+        "train_examples": checks.get("supervision", {}).get("examples"),
+        "learned_tokens": checks.get("supervision", {}).get("learned_tokens"),
+        "memory_gb": notes.get("measured", {}).get("memory_gb"),
+    }

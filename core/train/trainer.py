@@ -1,46 +1,63 @@
-"""One training run, from top to bottom: load, adapt, train with TRL, save the adapter.
+"""One training run, from top to bottom: load, adapt, check, train with TRL, keep the best weights.
 
-Everything is recorded as it happens, and the run can be stopped or killed at any step and resumed to the same adapter.
+Everything is recorded as it happens, and the run can be stopped or killed at any step and resumed to the same result.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from core.data.example import Example
 from core.errors import UserError
-from core.models.loading import LoadedModel, load_model
+from core.jobs.failures import is_out_of_memory
+from core.models.loading import LoadedModel, load_tokenizer
+from core.models.prompt import Passage
+from core.train.checkpoints import best_checkpoint, eval_loss_of, newest_checkpoint, step_of
+from core.train.preflight import Checklist, check_model, check_supervision, try_out
 from core.train.recipe import MIN_EXAMPLES, Recipe
 from core.train.tokens import EncodedExample, encode_all
 
 if TYPE_CHECKING:
     from core.train.answer_loss import AnswerLossTrainer
-
-
-class Recorder(Protocol):
-    """What a run tells about itself. JobContext is one."""
-
-    def progress(self, done: float, total: float, message: str = "") -> None: ...
-    def metric(self, step: int, **values: float) -> None: ...
-    def stop_requested(self) -> bool: ...
+    from core.train.recording import Recorder
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came out. Losses are mean negative log-likelihoods per answer token, in nats."""
+    """What came out. Losses are mean negative log-likelihoods per answer token, in nats.
 
-    adapter: Path
+    `best` is the checkpoint to keep: the one with the lowest evaluation loss, or the last without validation examples.
+    """
+
+    best: Path | None
+    best_step: int
+    eval_loss: float | None
+    train_loss: float
     steps: int
     stopped: bool
-    train_loss: float
-    eval_loss: float | None
+    stopped_early: bool
     seconds: float
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from, as tokens, and the examples behind them."""
+
+    train: list[EncodedExample]
+    validation: list[EncodedExample]
+    examples: tuple[Sequence[Example], Sequence[Example]]
+    passages: tuple[Sequence[Sequence[Passage]], Sequence[Sequence[Passage]]] | None
+
+
+class _CheckedOnly(Exception):
+    """Leaves the trainer after the checks, when nothing shall be trained."""
 
 
 def train(
@@ -49,182 +66,193 @@ def train(
     validation_examples: Sequence[Example],
     folder: Path,
     recorder: Recorder,
+    *,
+    passages: tuple[Sequence[Sequence[Passage]], Sequence[Sequence[Passage]]] | None = None,
 ) -> TrainingResult:
-    """Train an adapter into `folder`/adapter; resumes from the newest whole checkpoint in `folder`, if there is one.
+    """Train in `folder`, going on from the newest whole checkpoint there, if there is one.
 
-    Raises UserError when there is too little data or an example holds nothing to learn.
+    `passages` stand beside the training and the validation examples. When the memory does not hold a batch, the run
+    goes on with half of it and twice the accumulation, which learns the same. Raises UserError when there is too
+    little data, an example holds nothing to learn, or not even one example fits.
     """
+    started = time.perf_counter()
+    checklist = Checklist(recorder)
+    material = _read(recipe, train_examples, validation_examples, passages, checklist, recorder)
+    recipe = _with_batch_of(recipe, folder)
+    while True:
+        try:
+            trainer = _run(recipe, material, folder, checklist, recorder)
+            break
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Only here, outside the handler, is what the failed attempt held set free.
+        recipe = _halved(recipe, folder, recorder)
+    stopped = recorder.stop_requested() and trainer.state.global_step < trainer.state.max_steps
+    best = best_checkpoint(folder)
+    return TrainingResult(
+        best=best,
+        best_step=step_of(best) if best else 0,
+        eval_loss=eval_loss_of(best) if best else None,
+        train_loss=_last(trainer, "loss"),
+        steps=trainer.state.global_step,
+        stopped=stopped,
+        stopped_early=not stopped and trainer.state.global_step < trainer.state.max_steps,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def check_only(
+    recipe: Recipe,
+    train_examples: Sequence[Example],
+    validation_examples: Sequence[Example],
+    folder: Path,
+    recorder: Recorder,
+    *,
+    passages: tuple[Sequence[Sequence[Passage]], Sequence[Sequence[Passage]]] | None = None,
+) -> None:
+    """The pre-flight of a run, and nothing else; what it found is in the recorder's notes. Raises as `train` does."""
+    checklist = Checklist(recorder)
+    material = _read(recipe, train_examples, validation_examples, passages, checklist, recorder)
+    while True:
+        try:
+            _run(recipe, material, folder, checklist, recorder, check_only=True)
+        except _CheckedOnly:
+            return
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        recipe = _halved(recipe, folder, recorder)
+
+
+def _read(
+    recipe: Recipe,
+    train_examples: Sequence[Example],
+    validation_examples: Sequence[Example],
+    passages: tuple[Sequence[Sequence[Passage]], Sequence[Sequence[Passage]]] | None,
+    checklist: Checklist,
+    recorder: Recorder,
+) -> Material:
+    """Examples as tokens, audited. Needs the tokenizer alone: what is wrong here is found before weights are read."""
     if len(train_examples) < MIN_EXAMPLES:
         raise UserError(
             f"{len(train_examples)} training examples are too few to learn from.",
             f"Collect at least {MIN_EXAMPLES}; a few hundred is where fine-tuning starts to be worth its price.",
         )
-    started = time.perf_counter()
-    recorder.progress(0, 0, "Loading the base model")
-    loaded = load_model(recipe.model, four_bit=recipe.method == "qlora")
-    limit = min(recipe.max_length, loaded.context)
-    learned = encode_all(loaded.tokenizer, train_examples, limit)
-    held_out = encode_all(loaded.tokenizer, validation_examples, limit)
-    trainer = _trainer(recipe, loaded, learned, held_out, folder, recorder)
-
-    checkpoint = newest_checkpoint(folder)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-
-    stopped = trainer.state.global_step < trainer.state.max_steps
-    if not stopped:
-        trainer.save_model(str(folder / "adapter"))
-    return TrainingResult(
-        adapter=folder / "adapter",
-        steps=trainer.state.global_step,
-        stopped=stopped,
-        train_loss=_last(trainer, "loss"),
-        eval_loss=_last(trainer, "eval_loss") if held_out else None,
-        seconds=time.perf_counter() - started,
+    check_model(checklist, recipe.model)
+    recorder.progress(0, 0, "Reading the examples")
+    tokenizer = load_tokenizer(recipe.model)
+    beside = passages or (None, None)
+    learned, held_out = (
+        encode_all(tokenizer, examples, recipe.max_length, shown, answers_only=recipe.answers_only)
+        for examples, shown in zip((train_examples, validation_examples), beside, strict=True)
     )
+    check_supervision(checklist, tokenizer, learned, recipe.max_length)
+    return Material(learned, held_out, (train_examples, validation_examples), passages)
 
 
-def _trainer(
+def _run(
     recipe: Recipe,
-    loaded: LoadedModel,
-    learned: list[EncodedExample],
-    held_out: list[EncodedExample],
+    material: Material,
     folder: Path,
+    checklist: Checklist,
     recorder: Recorder,
+    *,
+    check_only: bool = False,
 ) -> AnswerLossTrainer:
-    from datasets import Dataset
-    from peft import LoraConfig, prepare_model_for_kbit_training
-    from transformers import PrinterCallback
-    from trl import SFTConfig
+    """One attempt, from loading the base model to the last step or a stop."""
+    from transformers import EarlyStoppingCallback
 
-    from core.train.answer_loss import AnswerLossTrainer
+    from core.train.recording import Recording
+    from core.train.setup import make_trainer, prepare
 
-    on_gpu = loaded.device.type == "cuda"
-    model = loaded.model
-    if recipe.method == "qlora":
-        # Casts all that is not quantised (norms, embeddings, head) to fp32; checkpointing is the trainer's own setting.
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    total = recipe.steps(len(learned))
-    every = math.ceil(total / recipe.evaluations)
-    config = SFTConfig(
-        output_dir=str(folder),
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        max_steps=total,
-        per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=recipe.batch_size,
-        gradient_accumulation_steps=recipe.accumulation,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, round(0.03 * total)),
-        max_length=None,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        gradient_checkpointing=on_gpu,
-        bf16=on_gpu,
-        use_cpu=not on_gpu,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if held_out else "no",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        disable_tqdm=True,
-        report_to="none",
-    )
-    trainer = AnswerLossTrainer(
-        model=model,
-        args=config,
-        train_dataset=Dataset.from_list([vars(example) for example in learned]),
-        eval_dataset=Dataset.from_list([vars(example) for example in held_out]) if held_out else None,
-        processing_class=loaded.tokenizer,
-        peft_config=LoraConfig(
-            r=recipe.rank,
-            lora_alpha=recipe.alpha,
-            lora_dropout=recipe.dropout,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        ),
-    )
-    trainer.add_callback(_recording(recorder, trainer))
-    trainer.remove_callback(PrinterCallback)  # the recorder has it all
+    recorder.progress(0, 0, "Loading the base model")
+    loaded = prepare(recipe)
+    longest = max(len(example.input_ids) for example in material.train)
+    if longest > loaded.context:
+        raise UserError(
+            f"The longest example has {longest:,} tokens, and {recipe.model} reads {loaded.context:,}.",
+            f"Set max_length to {loaded.context:,} or less.",
+        )
+    trainer = make_trainer(recipe, loaded, material.train, material.validation, folder)
+    checkpoint = newest_checkpoint(folder)
+    if checkpoint is None:
+        trainer.add_callback(_pre_flight(checklist, trainer, folder, check_only))
+    trainer.add_callback(Recording(recorder, trainer, _asking(recipe, loaded, material, trainer, recorder)))
+    if recipe.patience and material.validation:
+        trainer.add_callback(EarlyStoppingCallback(recipe.patience))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return trainer
 
 
-def _recording(recorder: Recorder, trainer: AnswerLossTrainer) -> Any:
-    """A trainer callback that records each step, honours a stop request, and ends a run that has diverged."""
+def _asking(
+    recipe: Recipe, loaded: LoadedModel, material: Material, trainer: AnswerLossTrainer, recorder: Recorder
+) -> Callable[[int], None]:
+    """A function that has the fixed questions answered by the model as it is at a step; once at step 0."""
+    from core.train import samples
+
+    learned, held_out = material.examples
+    shown = [*material.passages[1], *material.passages[0]] if material.passages else None
+    questions = samples.choose(held_out, learned, recipe.samples, recipe.seed, shown)
+
+    def ask(step: int) -> None:
+        if questions:
+            recorder.progress(step, trainer.state.max_steps, "Answering the sample questions")
+            recorder.sample(step, questions, samples.answer(loaded, trainer.model, questions))
+
+    return ask
+
+
+def _pre_flight(checklist: Checklist, trainer: AnswerLossTrainer, folder: Path, check_only: bool) -> Any:
     from transformers import TrainerCallback
 
-    class Recording(TrainerCallback):
-        def __init__(self) -> None:
-            self.step_started = 0.0
-            self.step_seconds = math.inf
-            # The trainer counts from 0 in every attempt.
-            self.tokens_before = 0.0
-
+    class PreFlight(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            recorder.progress(state.global_step, state.max_steps, "Training")
+            try_out(checklist, trainer, trainer.model_wrapped, folder)
+            if check_only:
+                raise _CheckedOnly
 
-        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.step_started = time.perf_counter()
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.step_seconds = time.perf_counter() - self.step_started
-            recorder.progress(state.global_step, state.max_steps, "Training")
-            if state.global_step == state.max_steps and args.eval_strategy != "no":
-                control.should_evaluate = True  # the loss of the adapter itself, whatever eval_steps divides
-            if recorder.stop_requested():
-                control.should_save = True
-                control.should_training_stop = True
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-            if "loss" in logs:
-                self._training_log(state.global_step, logs)
-                if not math.isfinite(logs["loss"]):
-                    raise UserError(
-                        f"The loss stopped being a number at step {state.global_step}: training diverged.",
-                        "Lower the learning rate (try a third of it) and start again; the last checkpoint is kept.",
-                    )
-            elif "eval_loss" in logs:
-                recorder.metric(state.global_step, eval_loss=logs["eval_loss"])
-
-        def _training_log(self, step: int, logs: dict[str, float]) -> None:
-            tokens = trainer.take_tokens()
-            recorder.metric(
-                step,
-                loss=logs["loss"],
-                learning_rate=logs["learning_rate"],
-                grad_norm=float(logs.get("grad_norm", math.nan)),
-                memory_gb=memory_gb(),
-                tokens=tokens,
-                tokens_per_s=tokens / self.step_seconds,
-            )
-
-    return Recording()
+    return PreFlight()
 
 
-def memory_gb() -> float:
-    """Memory in use, in GB (1e9 bytes): the GPU's peak where there is one, else this process's resident memory."""
-    import psutil
+def _with_batch_of(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with the batch that an earlier attempt had to come down to."""
+    try:
+        found: dict[str, int] = json.loads((folder / "batch.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return recipe
+    return recipe.model_copy(update=found)
+
+
+def _halved(recipe: Recipe, folder: Path, recorder: Recorder) -> Recipe:
+    """Half the batch and twice the accumulation, remembered and said. Raises UserError when one example is too much."""
     import torch
 
+    from core.train.recording import add_event
+
+    gc.collect()
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    return psutil.Process().memory_info().rss / 1e9
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The latest checkpoint that was written to its end: the trainer's state file is the last to be written."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # the process was killed while writing it
-        return checkpoint
-    return None
-
-
-def step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
+        torch.cuda.empty_cache()
+    if recipe.batch_size == 1:
+        ways = ["shorten max_length"]
+        ways += ["choose qlora, which holds the model in a third of the memory"] if recipe.method != "qlora" else []
+        ways += ["choose a smaller model", "close other programs"]
+        raise UserError(
+            f"The memory does not hold one example of {recipe.max_length:,} tokens with {recipe.model}.",
+            f"{', or '.join(ways)}.".capitalize(),
+        )
+    size = recipe.batch_size // 2
+    accumulation = math.ceil(recipe.batch_size * recipe.accumulation / size)
+    text = (
+        f"The memory did not hold a batch of {recipe.batch_size}: going on with {size}, and {accumulation} batches to "
+        f"a step instead of {recipe.accumulation}."
+    )
+    batch = {"batch_size": size, "accumulation": accumulation}
+    (folder / "batch.json").write_text(json.dumps(batch), encoding="utf-8")
+    checkpoint = newest_checkpoint(folder)
+    recorder.note(batch=batch)
+    add_event(recorder, step_of(checkpoint) if checkpoint else 0, text)
+    return recipe.model_copy(update=batch)
 
 
 def _last(trainer: AnswerLossTrainer, key: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.data.example import Example
 from core.models.local import render
-from core.models.prompt import build_messages
+from core.models.prompt import Passage, build_messages
 
 # Texts handed to a tokenizer at a time.
 BATCH = 1_000
@@ -28,14 +28,14 @@ class Lengths:
     counts: list[int]
 
 
-def rendered(tokenizer: Any) -> Callable[[Example], tuple[str, str]]:
-    """How a run writes an example: (the prompt as the chat template has it, the answer with its end).
+def rendered(tokenizer: Any) -> Callable[..., tuple[str, str]]:
+    """How a run writes an example, maybe with passages: (prompt as the chat template has it, answer with its end).
 
     The prompt is built and rendered by the functions that generation uses.
     """
 
-    def texts(example: Example) -> tuple[str, str]:
-        chat = build_messages(example.messages, tools=example.tools)
+    def texts(example: Example, passages: Sequence[Passage] = ()) -> tuple[str, str]:
+        chat = build_messages(example.messages, passages=passages, tools=example.tools)
         prompt = render(tokenizer, chat)
         whole = render(tokenizer, [*chat, {"role": "assistant", "content": example.reference}], generation_prompt=False)
         # Templates that write an answer differently from a prompt plus text still get the text and an end.

@@ -1,0 +1,103 @@
+"""What a run tells about itself as it goes on, and how it is told to stop.
+
+Imported by the function that trains, since transformers' trainer takes seconds to load.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from transformers import TrainerCallback
+
+from core.errors import UserError
+from core.train.usage import Usage
+
+if TYPE_CHECKING:
+    from core.train.answer_loss import AnswerLossTrainer
+    from core.train.samples import Question
+
+
+class Recorder(Protocol):
+    """Who listens to a run: a job's context with the samples' table behind it, or a list in memory."""
+
+    @property
+    def notes(self) -> dict[str, Any]: ...
+    @property
+    def stop_then(self) -> str: ...
+    def progress(self, done: float, total: float, message: str = "") -> None: ...
+    def metric(self, step: int, **values: float) -> None: ...
+    def note(self, **fields: Any) -> None: ...
+    def stop_requested(self) -> bool: ...
+    def sample(self, step: int, questions: list[Question], answers: list[str]) -> None: ...
+
+
+def add_event(recorder: Recorder, step: int, text: str) -> None:
+    """Something worth a mark on the curves, in words."""
+    event = {"step": step, "time": time.time(), "text": text}
+    recorder.note(events=[*recorder.notes.get("events", []), event])
+
+
+class Recording(TrainerCallback):
+    """Records each step, asks the fixed questions at each evaluation, honours a stop, ends a run that has diverged."""
+
+    def __init__(self, recorder: Recorder, trainer: AnswerLossTrainer, ask: Callable[[int], None]) -> None:
+        self.recorder = recorder
+        self.trainer = trainer
+        self.ask = ask
+        self.usage = Usage()
+        self.step_started = 0.0
+        self.step_seconds = math.inf
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 0:
+            self.ask(0)  # what the base model says
+        self.recorder.progress(state.global_step, state.max_steps, "Training")
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.step_started = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.step_seconds = time.perf_counter() - self.step_started
+        self.recorder.progress(state.global_step, state.max_steps, "Training")
+        last = state.global_step == state.max_steps
+        if self.recorder.stop_requested():
+            control.should_save = True
+            control.should_training_stop = True
+            last = self.recorder.stop_then == "keep"
+        if last and args.eval_strategy != "no":
+            control.should_evaluate = True  # the loss of what is kept, whatever eval_steps divides
+        if last or state.global_step % args.save_steps == 0:
+            self.ask(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        if "loss" in logs:
+            self._training_log(state, logs)
+        elif "eval_loss" in logs:
+            self.recorder.metric(state.global_step, eval_loss=logs["eval_loss"])
+
+    def _training_log(self, state: Any, logs: dict[str, float]) -> None:
+        tokens = self.trainer.take_tokens()
+        norm = float(logs.get("grad_norm", math.nan))
+        self.recorder.metric(
+            state.global_step,
+            loss=logs["loss"],
+            learning_rate=logs["learning_rate"],
+            grad_norm=norm,
+            epoch=state.epoch,
+            tokens=tokens,
+            tokens_per_s=tokens / self.step_seconds,
+            **self.usage.values(),
+        )
+        if not math.isfinite(logs["loss"]) or not math.isfinite(norm):
+            # Logged before this step's checkpoint would be saved: the last one there is was good.
+            what = "loss" if not math.isfinite(logs["loss"]) else "gradient"
+            text = f"The {what} stopped being a number at step {state.global_step}: training diverged."
+            add_event(self.recorder, state.global_step, text)
+            raise UserError(
+                text,
+                "Keep what the last good checkpoint learned, or lower the learning rate (try a third of it) and start "
+                "again.",
+            )
