@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
@@ -24,23 +19,17 @@ from core.documents.reading import read_folder
 from core.errors import UserError
 from core.evaluate.experiment import small_test_warning
 from core.evaluate.report import write_report
-from core.jobs.run import run_foreground
 from core.ladder import Climb, climb, default_rungs
 from core.models.catalogue import BUNDLED_MODEL
 from core.store.database import session
 from core.store.tables import Experiment
+from core.terminal import console, errors, in_foreground, prepare_folder, read_bytes
+from core.train.command import train as train_command
 from core.train.recipe import Recipe
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Find the lowest rung that works."
 )
-# No markup: names and messages may hold brackets, which are texts like any other.
-console = Console(highlight=False, markup=False, soft_wrap=True)
-errors = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
-if not console.is_terminal:
-    console.width = 120  # a file or a pipe has no width of its own, and the table needs this much
-# Where nothing can be redrawn (a file, a pipe), a line now and then is all the progress one wants.
-LINE_EVERY_S = 10.0
 
 
 @app.callback()
@@ -68,8 +57,8 @@ def ladder(
     seed: Annotated[int, typer.Option(min=0, help="Seed of splits, shots and training.")] = 0,
 ) -> None:
     """Build, measure and compare the rungs on your data, and print the verdict."""
-    _prepare(out)
-    files = [File(path.name, _read(path)) for path in (train, test) if path is not None]
+    prepare_folder(out)
+    files = [File(path.name, read_bytes(path)) for path in (train, test) if path is not None]
     dataset = create_dataset(train.stem, files[0], files[1] if test else None, seed=seed)
     _say_warnings(dataset.notes)
     index_id = create_index(documents.name, read_folder(documents)).id if documents else None
@@ -84,7 +73,7 @@ def ladder(
         model=model,
         recipe=Recipe(model=model, method=method, seed=seed),
     )
-    experiment = climb(wanted, _in_foreground)
+    experiment = climb(wanted, in_foreground)
     _finish(experiment, out)
 
 
@@ -93,62 +82,16 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Pa
     """Run the demo project: three tasks whose right answers differ."""
     from core.demo import load_demo, start_demo
 
-    _prepare(out)
-    for task, experiment in zip(load_demo().tasks, start_demo(_in_foreground), strict=True):
+    prepare_folder(out)
+    for task, experiment in zip(load_demo().tasks, start_demo(in_foreground), strict=True):
         _finish(experiment, out / task.key)
 
 
+app.command("train")(train_command)
 app.command()(decide)
 app.command()(index)
 app.command()(search)
 app.command()(check)
-
-
-def _in_foreground(kind: str, spec: dict[str, Any], title: str, after: Sequence[int], expected_s: float) -> int:
-    with _progress(title) as report:
-        job = run_foreground(
-            kind, spec, title=title, device=_device(), after=after, expected_s=expected_s, on_progress=report
-        )
-    if job.status == "done":
-        return job.id
-    if job.error:
-        raise UserError(job.error, job.remedy)
-    raise UserError(f"{title} was {job.status}.", f"Resume it as job {job.id} on the Jobs page.")
-
-
-def _device() -> str:
-    from core.models.loading import compute_device
-
-    return compute_device()
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Any]:
-    started = time.monotonic()
-    if not console.is_terminal:
-        said = 0.0
-
-        def line(done: float, total: float, message: str) -> None:
-            nonlocal said
-            if time.monotonic() - said >= LINE_EVERY_S:
-                said = time.monotonic()
-                share = f"{done / total:4.0%} " if total else ""
-                console.print(f"{title}: {share}{message}")
-
-        yield line
-    else:
-        columns = (
-            TextColumn("{task.fields[title]}", markup=False),
-            BarColumn(),
-            TextColumn("{task.description}", markup=False),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task("", total=None, title=title)
-            yield lambda done, total, message: bar.update(
-                task, completed=done, total=total or None, description=message
-            )
-    console.print(f"{title}: {time.monotonic() - started:.0f} s")
 
 
 def _finish(experiment: Experiment, out: Path) -> None:
@@ -185,21 +128,6 @@ def _say_warnings(notes: dict[str, Any]) -> None:
     few = small_test_warning(notes["counts"]["test"])
     if few:
         console.print(f"Note: {few}")
-
-
-def _prepare(out: Path) -> None:
-    """Make the folder for the results now: minutes later, it would be a pity to find that it cannot be made."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"The folder {out} cannot be made: {error.strerror}.", "Give another with --out.") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
 
 
 def run() -> int:

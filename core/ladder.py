@@ -109,10 +109,20 @@ def submit_index(index_id: int, name: str, submit: Submit) -> int:
     return submit("index", {"index_id": index_id}, f"Index: {name}", (), index_seconds(count))
 
 
-def submit_training(dataset_id: int, recipe: Recipe, name: str, submit: Submit) -> int:
-    """Queue a training run."""
+def submit_training(
+    dataset_id: int,
+    recipe: Recipe,
+    name: str,
+    submit: Submit,
+    index_id: int | None = None,
+    *,
+    after: Sequence[int] = (),
+) -> int:
+    """Queue a training run; a recipe with passages takes them from the index."""
     spec = {"dataset_id": dataset_id, "recipe": recipe.model_dump(), "name": name}
-    return submit("train", spec, f"Train: {name}", (), training_seconds(dataset_id, recipe))
+    if recipe.passages is not None:
+        spec["index_id"] = index_id
+    return submit("train", spec, f"Train: {name}", after, training_seconds(dataset_id, recipe))
 
 
 def submit_comparison(experiment: Experiment, submit: Submit, after: Sequence[int] = ()) -> int:

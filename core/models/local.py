@@ -10,13 +10,13 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
 from core.models.generation import Completion, Sampling
-from core.models.loading import LoadedModel
+from core.models.loading import LoadedModel, load_model
 from core.models.prompt import Message
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class LocalGenerator:
         self.share_prefix = share_prefix
         self._network: Any = loaded.model
         self._adapters: dict[Path, str] = {}
+        self._whole: tuple[Path, Any] | None = None
 
     def answer(
         self, chats: Sequence[Sequence[Message]], sampling: Sampling, adapter: Path | None = None
@@ -140,14 +141,30 @@ class LocalGenerator:
             )
         return completions
 
-    def _switched_to(self, adapter: Path | None) -> AbstractContextManager[Any]:
-        """Make the next calls use `adapter` (a folder as PEFT saves it), or the bare base model."""
+    @contextmanager
+    def _switched_to(self, adapter: Path | None) -> Iterator[None]:
+        """Within the block, calls use `adapter`: LoRA matrices or a whole tuned model; None for the base."""
         if adapter is None:
-            return self._network.disable_adapter() if self._adapters else nullcontext()
-        if adapter not in self._adapters:
-            self._adapters[adapter] = self._load_adapter(adapter, f"adapter{len(self._adapters)}")
-        self._network.set_adapter(self._adapters[adapter])
-        return nullcontext()
+            with self._network.disable_adapter() if self._adapters else nullcontext():
+                yield
+        elif is_whole_model(adapter):
+            base, self._network = self._network, self._tuned(adapter)
+            try:
+                yield
+            finally:
+                self._network = base
+        else:
+            if adapter not in self._adapters:
+                self._adapters[adapter] = self._load_adapter(adapter, f"adapter{len(self._adapters)}")
+            self._network.set_adapter(self._adapters[adapter])
+            yield
+
+    def _tuned(self, folder: Path) -> Any:
+        """The model in `folder`; the last one asked for stays in memory beside the base."""
+        if self._whole is None or self._whole[0] != folder:
+            self._whole = None  # frees the other first
+            self._whole = (folder, load_model(str(folder)).model)
+        return self._whole[1]
 
     def _load_adapter(self, folder: Path, name: str) -> str:
         from peft import PeftModel
@@ -163,6 +180,11 @@ class LocalGenerator:
             self._network = PeftModel.from_pretrained(self.loaded.model, str(folder), adapter_name=name)
         self._network.eval()
         return name
+
+
+def is_whole_model(folder: Path) -> bool:
+    """Whether full fine-tuning left a model of its own there, rather than matrices for a base."""
+    return (folder / "config.json").is_file()
 
 
 def render(tokenizer: Any, chat: Sequence[Message], *, generation_prompt: bool = True) -> str:

@@ -24,8 +24,9 @@ class Data(BaseModel):
     dataset: int | None = Field(None, ge=1, description="Number of a data set in this home.")
     name: str = Field("", description="Its name, for people.")
     hash: str = Field("", description="Hash of its content; a run on other data is refused.")
-    train: Path | None = Field(None, description="File with training examples, instead of a data set.")
-    validation: Path | None = Field(None, description="File with validation examples; else a part is held back.")
+    train: Path | None = Field(
+        None, description="File of examples instead of a data set; parts for validation and test are held back."
+    )
     index: int | None = Field(None, ge=1, description="Number of the index that passages come from.")
     documents: Path | None = Field(None, description="Folder of documents to index for passages, instead of an index.")
 
