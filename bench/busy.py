@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from bench.machine import describe
+from bench.silent import Silent
 
 VARIANTS = {
     # libgomp's own default when nothing is set; named, since our package would set something.
@@ -59,20 +60,16 @@ def main() -> None:
         )
 
 
-class _Counter:
-    """A recorder that remembers the steps' speed, the first left out."""
+class _Counter(Silent):
+    """Remembers the steps' speed, the first left out."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.steps: list[tuple[float, float]] = []
-
-    def progress(self, done: float, total: float, message: str = "") -> None: ...
 
     def metric(self, step: int, **values: float) -> None:
         if "tokens" in values:
             self.steps.append((values["tokens"], values["tokens_per_s"]))
-
-    def stop_requested(self) -> bool:
-        return False
 
 
 def _tokens_per_s(steps: int) -> float:
@@ -84,7 +81,7 @@ def _tokens_per_s(steps: int) -> float:
     examples = read_examples(File(TRAIN.name, path=TRAIN))[: 4 * (steps + 1)]
     counter = _Counter()
     with tempfile.TemporaryDirectory() as folder:
-        train(Recipe(epochs=1, batch_size=4, evaluations=1), examples, [], Path(folder), counter)
+        train(Recipe(epochs=1, batch_size=4, evaluations=1, samples=0), examples, [], Path(folder), counter)
     measured = counter.steps[1:]
     return sum(tokens for tokens, _ in measured) / sum(tokens / speed for tokens, speed in measured)
 

@@ -4,7 +4,7 @@
 
 Variants take turns, each in a process of its own, so that a machine that slows down slows all of them. Tokens are
 those of the examples, padding not counted; time runs from the first step's beginning to the last one's end.
-"watched" means that another process reads the new rows and draws the charts every two seconds, as the Train page does.
+"watched" means that another process reads the new rows and draws the charts every 0.7 seconds, as the Train page does.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import describe
+from bench.silent import Silent
 from core.data.dataset import File, create_dataset, examples_of
 from core.data.example import Example
 from core.jobs import queue
@@ -38,7 +39,7 @@ from plotly.graph_objects import Figure, Scattergl
 from core.jobs import queue
 rows, last = [], 0
 while True:
-    time.sleep(2)
+    time.sleep(0.7)
     for job in queue.jobs("train", 1):
         queue.dispatch()
         new = queue.metrics(job.id, last)
@@ -86,8 +87,8 @@ def _measure(variant: str, file: Path, steps: int) -> dict[str, float]:
         (Path(home) / "models" / converted.name).symlink_to(converted)
         dataset = create_dataset(file.name, File(file.name, file.read_bytes()))
         learn = [example for _, example in examples_of(dataset.id, "train")]
-        # As many epochs as give that many steps, and one checkpoint at the end, outside the clock.
-        recipe = Recipe(epochs=steps / Recipe(epochs=1).steps(len(learn)), evaluations=1)
+        # One checkpoint at the end, outside the clock.
+        recipe = Recipe(max_steps=steps, evaluations=1, samples=0)
         if variant == "plain TRL":
             return _plain(recipe, learn, Path(home) / "out")
         if variant == "ours":
@@ -95,10 +96,11 @@ def _measure(variant: str, file: Path, steps: int) -> dict[str, float]:
         return _watched(recipe, dataset.id)
 
 
-class Clock:
+class Clock(Silent):
     """Times the steps through the calls that a trainer makes anyway, and keeps the last values in memory."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.first = self.last = 0.0
         self.tokens = self.loss = 0.0
 
@@ -110,9 +112,6 @@ class Clock:
     def metric(self, step: int, **values: float) -> None:
         self.tokens += values.get("tokens", 0.0)
         self.loss = values.get("loss", self.loss)
-
-    def stop_requested(self) -> bool:
-        return False
 
     def found(self) -> dict[str, float]:
         return {"tokens": self.tokens, "seconds": self.last - self.first, "loss": self.loss}

@@ -19,6 +19,7 @@ from core.documents.reading import read_folder
 from core.errors import UserError
 from core.evaluate.experiment import small_test_warning
 from core.evaluate.report import write_report
+from core.forecast.command import estimate
 from core.ladder import Climb, climb, default_rungs
 from core.models.catalogue import BUNDLED_MODEL
 from core.store.database import session
@@ -88,6 +89,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Pa
 
 
 app.command("train")(train_command)
+app.command()(estimate)
 app.command()(decide)
 app.command()(index)
 app.command()(search)

@@ -83,7 +83,9 @@ def climb(wanted: Climb, submit: Submit, index_job: int | None = None) -> Experi
     train_job = None
     if any(rung.adapter for rung in rungs):
         recipe = wanted.recipe or Recipe(model=wanted.model)
-        train_job = submit_training(wanted.dataset_id, recipe, wanted.name, submit)
+        # With passages, it learns from what the index finds.
+        needed = after[:] if recipe.passages is not None else ()
+        train_job = submit_training(wanted.dataset_id, recipe, wanted.name, submit, wanted.index_id, after=needed)
         after.append(train_job)
     plan = (wanted.plan or Plan()).model_copy(update={"rungs": [rung.name for rung in rungs]})
     metric = wanted.metric or suggest_metric(_references(wanted.dataset_id))[0]

@@ -26,7 +26,7 @@ from core.train.checkpoints import (
     train_loss_of,
 )
 from core.train.recipe import Recipe
-from core.train.recording import Recorder, add_event
+from core.train.recorder import Recorder, add_event
 from core.train.samples import Question
 from core.train.trainer import train
 

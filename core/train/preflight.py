@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
+from core.models.access import inspect
+from core.train.estimate import refuse
+from core.train.recipe import Recipe
 from core.train.tokens import IGNORED, EncodedExample
 from core.train.usage import Peak
 
 if TYPE_CHECKING:
     from core.train.answer_loss import AnswerLossTrainer
-    from core.train.recording import Recorder
+    from core.train.recorder import Recorder
 
 TITLES = {
     "model": "Licence and access of the base model",
@@ -80,14 +83,16 @@ class Checklist:
         self.recorder.note(preflight=[asdict(check) for check in self.checks.values()])
 
 
-def check_model(checklist: Checklist, model_id: str) -> None:
-    """Whether it can be opened, and under which licence. Raises UserError, before any weight is read."""
-    from core.models.access import inspect
+def check_model(checklist: Checklist, recipe: Recipe, examples: int) -> None:
+    """Whether it can be opened, under which licence, and whether the run is possible here at all.
 
+    Raises UserError, before any weight is read.
+    """
     with checklist.check("model") as check:
-        facts = inspect(model_id)
+        facts = inspect(recipe.model)
+        refuse(recipe, facts, examples)
         gate = "; its publisher asks for an accepted licence" if facts.gated else ""
-        check.detail = f"{model_id}: licence {facts.license or 'not stated'}{gate}."
+        check.detail = f"{recipe.model}: licence {facts.license or 'not stated'}{gate}."
         check.data = {"license": facts.license, "gated": facts.gated, "where": facts.where}
         if not facts.license:
             check.state = "warn"

@@ -8,36 +8,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
 from core.errors import UserError
+from core.train.recorder import Recorder, add_event
 from core.train.usage import Usage
 
 if TYPE_CHECKING:
     from core.train.answer_loss import AnswerLossTrainer
-    from core.train.samples import Question
-
-
-class Recorder(Protocol):
-    """Who listens to a run: a job's context with the samples' table behind it, or a list in memory."""
-
-    @property
-    def notes(self) -> dict[str, Any]: ...
-    @property
-    def stop_then(self) -> str: ...
-    def progress(self, done: float, total: float, message: str = "") -> None: ...
-    def metric(self, step: int, **values: float) -> None: ...
-    def note(self, **fields: Any) -> None: ...
-    def stop_requested(self) -> bool: ...
-    def sample(self, step: int, questions: list[Question], answers: list[str]) -> None: ...
-
-
-def add_event(recorder: Recorder, step: int, text: str) -> None:
-    """Something worth a mark on the curves, in words."""
-    event = {"step": step, "time": time.time(), "text": text}
-    recorder.note(events=[*recorder.notes.get("events", []), event])
 
 
 class Recording(TrainerCallback):

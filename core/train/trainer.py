@@ -21,12 +21,12 @@ from core.models.loading import LoadedModel, load_tokenizer
 from core.models.prompt import Passage
 from core.train.checkpoints import best_checkpoint, eval_loss_of, newest_checkpoint, step_of
 from core.train.preflight import Checklist, check_model, check_supervision, try_out
-from core.train.recipe import MIN_EXAMPLES, Recipe
+from core.train.recipe import Recipe
+from core.train.recorder import Recorder, add_event
 from core.train.tokens import EncodedExample, encode_all
 
 if TYPE_CHECKING:
     from core.train.answer_loss import AnswerLossTrainer
-    from core.train.recording import Recorder
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,7 @@ def _read(
     recorder: Recorder,
 ) -> Material:
     """Examples as tokens, audited. Needs the tokenizer alone: what is wrong here is found before weights are read."""
-    if len(train_examples) < MIN_EXAMPLES:
-        raise UserError(
-            f"{len(train_examples)} training examples are too few to learn from.",
-            f"Collect at least {MIN_EXAMPLES}; a few hundred is where fine-tuning starts to be worth its price.",
-        )
-    check_model(checklist, recipe.model)
+    check_model(checklist, recipe, len(train_examples))
     recorder.progress(0, 0, "Reading the examples")
     tokenizer = load_tokenizer(recipe.model)
     beside = passages or (None, None)
@@ -227,8 +222,6 @@ def _with_batch_of(recipe: Recipe, folder: Path) -> Recipe:
 def _halved(recipe: Recipe, folder: Path, recorder: Recorder) -> Recipe:
     """Half the batch and twice the accumulation, remembered and said. Raises UserError when one example is too much."""
     import torch
-
-    from core.train.recording import add_event
 
     gc.collect()
     if torch.cuda.is_available():

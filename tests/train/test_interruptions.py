@@ -19,8 +19,8 @@ from core.jobs import queue
 from core.settings import REPOSITORY, get_settings
 from core.store import database, lists
 from core.store.tables import Job
+from core.train.checkpoints import newest_checkpoint, step_of
 from core.train.recipe import Recipe
-from core.train.trainer import newest_checkpoint, step_of
 from tests.factories import chat, jsonl, sorting_dataset
 
 pytestmark = [

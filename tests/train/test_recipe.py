@@ -60,7 +60,7 @@ def test_examples_whose_answer_is_cut_off_are_refused_by_number(tokenizer: Any) 
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"method": "full"}, {"epochs": 0}, {"learning_rate": -1}, {"rank": 0}, {"dropout": 1}, {"warmup": 3}]
+    "wrong", [{"method": "magic"}, {"epochs": 0}, {"learning_rate": -1}, {"rank": 0}, {"dropout": 1}, {"warmup": 3}]
 )
 def test_recipe_refuses_what_makes_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

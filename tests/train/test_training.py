@@ -16,31 +16,15 @@ from core.models.generation import Sampling
 from core.models.loading import load_model
 from core.models.local import LocalGenerator
 from core.store import lists
+from core.train.checkpoints import best_checkpoint, newest_checkpoint, step_of
 from core.train.recipe import Recipe
-from core.train.trainer import newest_checkpoint, train
-from tests.factories import examples, sorting, sorting_dataset
+from core.train.trainer import train
+from tests.factories import example, examples, sorting, sorting_dataset
+from tests.train.notes import Notes
 
 pytestmark = pytest.mark.integration
 
-EVERY_STEP = {"loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_gb"}
-
-
-class Notes:
-    """A recorder that keeps what it is told, and may ask for a stop at a step."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.stop_at = stop_at
-        self.done = 0.0
-        self.values: dict[int, dict[str, float]] = {}
-
-    def progress(self, done: float, total: float, message: str = "") -> None:
-        self.done = done
-
-    def metric(self, step: int, **values: float) -> None:
-        self.values.setdefault(step, {}).update(values)
-
-    def stop_requested(self) -> bool:
-        return self.stop_at is not None and self.done >= self.stop_at
+EVERY_STEP = {"loss", "learning_rate", "grad_norm", "epoch", "tokens", "tokens_per_s", "memory_gb", "cpu_percent"}
 
 
 def recipe(model: Path | str, **more: Any) -> Recipe:
@@ -111,13 +95,15 @@ def test_qlora_on_the_cpu_holds_four_bit_weights_and_trains(
     learn = examples(sorting(12))
     result = train(recipe(name, method="qlora", epochs=2, learning_rate=1e-3), learn, [], tmp_path, notes)
     assert result.steps == 6 and not result.stopped and result.eval_loss is None
-    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+    assert result.best is not None and (result.best / "adapter_model.safetensors").is_file()
     assert notes.values[6]["loss"] < notes.values[1]["loss"]
 
 
-def test_too_few_examples_are_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+def test_too_few_examples_are_refused_before_a_model_is_loaded(tiny_model: Path, tmp_path: Path) -> None:
+    notes = Notes()
     with pytest.raises(UserError, match=r"9 training examples are too few.*at least 10"):
-        train(recipe("nobody/no-such-model"), examples(sorting(9)), [], tmp_path, Notes())
+        train(recipe(tiny_model), examples(sorting(9)), [], tmp_path, notes)
+    assert notes.messages == ["Pre-flight: Licence and access of the base model"]
 
 
 def test_job_whose_answers_are_all_cut_off_says_so(tiny_model: Path) -> None:
@@ -127,19 +113,41 @@ def test_job_whose_answers_are_all_cut_off_says_so(tiny_model: Path) -> None:
     assert "nothing would be learned" in job.error and "max_length" in job.remedy
 
 
-def test_loss_that_stops_being_a_number_ends_the_run(tiny_model: Path, tmp_path: Path) -> None:
+def poisoned(tiny_model: Path, folder: Path, word: str) -> Path:
+    """The tiny model, whose loss is not a number wherever it reads `word`."""
     import torch
+    from transformers import AutoModelForCausalLM
 
-    loaded = load_model(str(tiny_model))
+    tokenizer = load_model(str(tiny_model)).tokenizer
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, tie_word_embeddings=False)
     with torch.no_grad():
-        loaded.model.model.norm.weight[0] = float("nan")
-    for part in (loaded.model, loaded.tokenizer):
-        part.save_pretrained(tmp_path / "poisoned")
-    dataset = sorting_dataset()
-    job = run_foreground("train", spec_of(dataset.id, recipe(tmp_path / "poisoned")))
-    assert job.status == "failed"
-    assert "stopped being a number at step 1" in job.error and "learning rate" in job.remedy
-    assert lists.adapters() == []
+        model.get_input_embeddings().weight[tokenizer(word)["input_ids"][0]] = float("nan")
+    for part in (model, tokenizer):
+        part.save_pretrained(folder)
+    return folder
+
+
+def test_loss_that_stops_being_a_number_keeps_the_last_good_checkpoint(tiny_model: Path, tmp_path: Path) -> None:
+    """One short example of 17 holds the word: neither the pre-flight's longest batch nor the first steps meet it."""
+    model = poisoned(tiny_model, tmp_path / "poisoned", " zebra")
+    learn = [*examples(sorting(16)), example("Is a zebra one?", "no")]
+    notes = Notes()
+    with pytest.raises(UserError, match=r"stopped being a number at step (\d+)") as caught:
+        train(recipe(model, batch_size=1, evaluations=17), learn, [], tmp_path / "run", notes)
+    assert "last good checkpoint" in caught.value.remedy
+    reached = max(notes.losses())
+    kept = best_checkpoint(tmp_path / "run")
+    assert 1 < reached < 17 and kept is not None and step_of(kept) == reached - 1
+    assert notes.events() == [caught.value.what]
+
+
+def test_model_that_is_broken_from_the_start_fails_in_the_pre_flight(tiny_model: Path, tmp_path: Path) -> None:
+    model = poisoned(tiny_model, tmp_path / "poisoned", "Which")
+    notes = Notes()
+    with pytest.raises(UserError, match="before the first step"):
+        train(recipe(model), examples(sorting(12)), [], tmp_path / "run", notes)
+    assert {name: check["state"] for name, check in notes.checks().items()}["step"] == "fail"
+    assert notes.values == {}
 
 
 def test_same_recipe_and_data_give_the_same_adapter(tiny_model: Path, tmp_path: Path) -> None:
@@ -147,7 +155,7 @@ def test_same_recipe_and_data_give_the_same_adapter(tiny_model: Path, tmp_path: 
     weights = []
     for name, seed in (("one", 5), ("two", 5), ("other", 6)):
         result = train(recipe(tiny_model, seed=seed, dropout=0.1), learn, [], tmp_path / name, Notes())
-        weights.append((result.adapter / "adapter_model.safetensors").read_bytes())
+        weights.append((result.best / "adapter_model.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
 
 
@@ -159,7 +167,6 @@ def test_stopped_run_keeps_a_checkpoint_and_ends_as_if_it_had_not_stopped(tiny_m
     notes = Notes(stop_at=4)
     stopped = train(wanted, learn, held, tmp_path / "stopped", notes)
     assert (stopped.stopped, stopped.steps) == (True, 4)
-    assert not stopped.adapter.exists()
     checkpoint = newest_checkpoint(tmp_path / "stopped")
     assert checkpoint is not None and checkpoint.name == "checkpoint-4"
 
@@ -167,7 +174,8 @@ def test_stopped_run_keeps_a_checkpoint_and_ends_as_if_it_had_not_stopped(tiny_m
     resumed = train(wanted, learn, held, tmp_path / "stopped", notes)
     assert (resumed.stopped, resumed.steps) == (False, 9)
     assert sorted(notes.values) == list(range(1, 10))
-    files = [result.adapter / "adapter_model.safetensors" for result in (whole, resumed)]
+    assert whole.best is not None and resumed.best is not None
+    files = [result.best / "adapter_model.safetensors" for result in (whole, resumed)]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
