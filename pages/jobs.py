@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import streamlit as st
 
+from core.errors import UserError
 from core.jobs import queue
+from core.store.lists import adapter
 from core.store.tables import Job
 from pages.widgets.errors import plain
-from pages.widgets.progress import badge, controls, live, progress_bar, trouble
+from pages.widgets.progress import badge, controls, in_turn, live, progress_bar, trouble, turn_buttons
 from pages.widgets.words import ago, clock, duration
 
 PER_PAGE = 15
-KINDS = {"import": "Import", "index": "Index", "train": "Train", "compare": "Compare", "lab": "Retrieval lab"}
+KINDS = {
+    "import": "Import",
+    "index": "Index",
+    "preflight": "Pre-flight",
+    "train": "Train",
+    "forgetting": "Forgetting check",
+    "compare": "Compare",
+    "lab": "Retrieval lab",
+}
 
 st.title("Jobs")
 st.caption("Work goes on when this page is closed. One job runs per device; the others wait their turn.")
@@ -51,7 +61,7 @@ def draw(jobs: list[Job]) -> None:
     else:
         st.markdown("Nothing is running.")
     # What moves stands first, in the order of its turn; what has ended follows, newest first.
-    moving.sort(key=lambda job: (job.status != "running", job.id))
+    moving.sort(key=in_turn)
     listed = [job for job in (*moving, *(job for job in jobs if job not in moving)) if wanted(job)]
     if not listed:
         st.caption("No job fits this choice.")
@@ -59,11 +69,13 @@ def draw(jobs: list[Job]) -> None:
     pages = -(-len(listed) // PER_PAGE)
     page = st.pagination(pages, key="jobs_page") if pages > 1 else 1
     for job in listed[(page - 1) * PER_PAGE : page * PER_PAGE]:
+        line = [other for other in moving if other.status == "queued" and other.device == job.device]
         with st.container(border=True, key=f"job_{job.id}"):
-            draw_job(job)
+            draw_job(job, line)
 
 
-def draw_job(job: Job) -> None:
+def draw_job(job: Job, line: list[Job]) -> None:
+    """One job; `line` are those that wait for its device, in the order of their turn."""
     with st.container(horizontal=True, vertical_alignment="center"):
         badge(job)
         st.markdown(f"**{plain(job.title, 90)}**", width="content")
@@ -75,6 +87,7 @@ def draw_job(job: Job) -> None:
     trouble(job)
     with st.container(horizontal=True, vertical_alignment="center"):
         controls(job, "jobs")
+        turn_buttons(job, line, "jobs")
         link(job)
     details = st.expander("Details and log", icon=":material/article:", key=f"details_{job.id}", on_change="rerun")
     if details.open:
@@ -89,13 +102,15 @@ def draw_job(job: Job) -> None:
 
 def link(job: Job) -> None:
     """To the page that shows what the job works on."""
-    if job.kind == "train":
-        st.page_link(
-            "pages/train.py",
-            label="Watch on Train",
-            icon=":material/model_training:",
-            query_params={"run": str(job.id)},
-        )
+    if job.kind in ("train", "preflight", "forgetting"):
+        run = run_of(job)
+        if run is not None:
+            st.page_link(
+                "pages/train.py",
+                label="Watch on Train" if job.status in queue.ACTIVE else "Open on Train",
+                icon=":material/model_training:",
+                query_params={"run": str(run)},
+            )
     elif job.kind == "compare" and job.spec.get("experiment_id"):
         st.page_link(
             "pages/compare.py",
@@ -113,6 +128,16 @@ def link(job: Job) -> None:
             icon=":material/database:",
             query_params={"tab": "Documents"},
         )
+
+
+def run_of(job: Job) -> int | None:
+    """The job to show on Train: itself, or the run behind the adapter that it looks at, if that is still there."""
+    if job.kind != "forgetting":
+        return job.id
+    try:
+        return adapter(job.spec["adapter_id"]).job_id
+    except UserError:
+        return None
 
 
 live(draw, lambda: queue.jobs(limit=500))

@@ -5,6 +5,7 @@ Nothing here waits for the database: reports are collected, and the recorder's t
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -13,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+LOG = "log.txt"
 OnProgress = Callable[[float, float, str], None]
 
 
@@ -23,20 +25,30 @@ class Stopped(Exception):
 class JobContext:
     """One attempt at one job.
 
-    `folder` is the job's own and survives from attempt to attempt: checkpoints go there. Functions appended
-    to `on_progress` are called with (done, total, message), in the handler's thread.
+    `folder` is the job's own and survives from attempt to attempt: checkpoints go there. `notes` is what was noted
+    so far, by this attempt and those before it. Functions appended to `on_progress` are called with
+    (done, total, message), in the handler's thread.
     """
 
-    def __init__(self, job_id: int, spec: dict[str, Any], folder: Path, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        job_id: int,
+        spec: dict[str, Any],
+        folder: Path,
+        device: str = "cpu",
+        notes: dict[str, Any] | None = None,
+    ) -> None:
         self.job_id = job_id
         self.spec = spec
         self.folder = folder
         self.device = device
+        self.notes: dict[str, Any] = dict(notes or {})
         self.on_progress: list[OnProgress] = []
         self._stopping = False
+        self._then = ""
         self._lock = threading.Lock()
         self._metrics: list[dict[str, Any]] = []
-        self._progress: dict[str, Any] = {}
+        self._columns: dict[str, Any] = {}
         self._phase: tuple[float, float, float] | None = None
         self._latest = (0.0, 0.0)
 
@@ -51,7 +63,7 @@ class JobContext:
             if self._phase is None or self._latest[1] != total or done < self._latest[0]:
                 self._phase = (done, total, now)
             self._latest = (done, total)
-            self._progress = {
+            self._columns |= {
                 "done": float(done),
                 "total": float(total),
                 "message": message,
@@ -72,6 +84,18 @@ class JobContext:
         with self._lock:
             self._metrics += rows
 
+    def note(self, **fields: Any) -> None:
+        """What the job found along the way, for its screen: each field replaces the one of that name.
+
+        Plain data, as JSON takes it; NaN and infinity become None. For moments, not for every step: all notes are
+        written anew each time.
+        """
+        # Copied by way of JSON: what the handler does to its lists later is not noted, nor seen half done.
+        copied = json.loads(json.dumps(fields), parse_constant=lambda _: None)
+        with self._lock:
+            self.notes = self.notes | copied
+            self._columns["notes"] = self.notes
+
     def stop_requested(self) -> bool:
         """Whether the job should stop; known at most half a second after the request, and free to ask.
 
@@ -79,38 +103,45 @@ class JobContext:
         """
         return self._stopping
 
+    @property
+    def stop_then(self) -> str:
+        """What becomes of it once stopped: "" to be resumed later, "keep" or "discard"; see `queue.request_stop`."""
+        return self._then
+
     def check_stop(self) -> None:
         """Raise Stopped if the job should stop."""
         if self._stopping:
             raise Stopped
 
-    def request_stop(self) -> None:
-        """Make `stop_requested` true. A plain assignment, since signal handlers call it."""
+    def request_stop(self, then: str | None = None) -> None:
+        """Make `stop_requested` true, and set `stop_then` unless it is None. Takes no lock: signal handlers call it."""
+        if then is not None:
+            self._then = then
         self._stopping = True
 
     def log(self, text: str) -> None:
         """Append to the job's log, with the time."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         # Hours of training are worth more than a line about them: a full disk costs the line, not the job.
-        with suppress(OSError), (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+        with suppress(OSError), (self.folder / LOG).open("a", encoding="utf-8") as file:
             file.write(f"{stamp} {text}\n")
 
     def has_news(self) -> bool:
         """Whether there is anything to collect."""
-        return bool(self._metrics or self._progress)
+        return bool(self._metrics or self._columns)
 
     def collected(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Metric rows, and the job's columns about progress, reported since the last call."""
+        """Metric rows, and the job's columns about progress and notes, reported since the last call."""
         with self._lock:
-            rows, progress = self._metrics, self._progress
-            self._metrics, self._progress = [], {}
-        return rows, progress
+            rows, columns = self._metrics, self._columns
+            self._metrics, self._columns = [], {}
+        return rows, columns
 
-    def give_back(self, rows: list[dict[str, Any]], progress: dict[str, Any]) -> None:
+    def give_back(self, rows: list[dict[str, Any]], columns: dict[str, Any]) -> None:
         """Keep for later what `collected` gave and could not be written."""
         with self._lock:
             self._metrics = rows + self._metrics
-            self._progress = self._progress or progress
+            self._columns = columns | self._columns
 
 
 def _number(value: float) -> float | None:

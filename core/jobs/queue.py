@@ -1,6 +1,7 @@
 """The queue: one table, and functions that anyone may call. There is no daemon; whoever looks moves it on.
 
 States: `queued` -> `running` -> `done`, `stopped`, `failed` or `interrupted`; the last three can be resumed.
+Waiting jobs of a device start in the order of their turn, which a person can change.
 Every change of state happens in a transaction that excludes all others, so the page, the command line and the
 ending job may all dispatch at once and each job still starts once. One job runs per device.
 """
@@ -8,26 +9,29 @@ ending job may all dispatch at once and each job still starts once. One job runs
 from __future__ import annotations
 
 import json
+import math
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from core.errors import UserError
-from core.jobs import launcher
+from core.jobs import launcher, states
+from core.jobs.folders import folder as folder
+from core.jobs.folders import log_path as log_path
+from core.jobs.folders import log_tail as log_tail
+from core.jobs.folders import remove
 from core.jobs.kinds import HANDLERS
-from core.settings import get_settings
+from core.jobs.states import ACTIVE as ACTIVE
 from core.store.database import lock, session
 from core.store.tables import Job, Metric
 
-ACTIVE = ("queued", "running")
 RESUMABLE = ("stopped", "failed", "interrupted")
+Then = Literal["", "keep", "discard"]
 MetricRow = tuple[int, int, str, float, float]
 
 
@@ -61,32 +65,32 @@ def submit(
 
 
 def dispatch() -> list[int]:
-    """Settle what has ended, start the oldest job that may run on each free device; ids of those started."""
+    """Settle what has ended, start the next job that may run on each free device; ids of those started."""
     started = []
     with _alone() as opened:
-        _settle(opened)
+        states.settle(opened)
         # Again after each start, since one that could not be started leaves its device to the next.
-        while ready := [job for job in _next_up(opened) if job.pid is None]:
+        while ready := [job for job in states.next_up(opened) if job.pid is None]:
             for job in ready:
-                if _start(job):
+                if states.start(job):
                     started.append(job.id)
     return started
 
 
 def reconcile() -> None:
-    """Make the record true: jobs whose process is gone are ended, overdue stops are enforced."""
+    """Make the record true, without starting anything."""
     with _alone() as opened:
-        _settle(opened)
+        states.settle(opened)
 
 
 def claim(job_id: int) -> bool:
     """Take a job reserved for this process, if its turn has come. Its `message` says what it waits for."""
     with _alone() as opened:
-        _settle(opened)
-        job = next((job for job in _next_up(opened) if job.id == job_id), None)
+        states.settle(opened)
+        job = next((job for job in states.next_up(opened) if job.id == job_id), None)
         if job is None or job.pid != os.getpid():
             return False
-        _mark_running(job, os.getpid(), launcher.start_time(os.getpid()))
+        states.mark_running(job, os.getpid(), launcher.start_time(os.getpid()))
         return True
 
 
@@ -106,28 +110,87 @@ def take_over(job_id: int) -> Job | None:
         return job
 
 
-def request_stop(job_id: int) -> None:
-    """Stop a job: at once if it waits; if it runs, at its next step, or by force after the grace periods."""
+def request_stop(job_id: int, then: Then = "") -> None:
+    """Stop a job: at once if it waits; if it runs, at its next step, or by force after the grace periods.
+
+    `then` says what becomes of it; a later request may change that:
+
+    - "": it ends `stopped` and can be resumed from what it saved.
+    - "keep": its handler finishes with what it has and the job ends `done`. One that waits, knows no such end or had
+      to be killed ends `stopped`; what it had saved is still there, to be resumed or kept.
+    - "discard": it ends `stopped`, and all it saved in its folder is removed, except the log. Resumed, it starts
+      from the beginning.
+    """
     with _alone() as opened:
         job = _row(opened, job_id)
+        if job.status not in ACTIVE:
+            return
+        job.stop_then = then
         if job.status == "queued":
-            _end(job, "stopped", time.time())
-        elif job.status == "running" and job.stop_requested_at is None:
+            states.end(job, "stopped", time.time())
+        elif job.stop_requested_at is None:
             job.stop_requested_at = time.time()
 
 
+def throw_away_discarded(job_id: int) -> None:
+    """Remove what a job saved, if it was stopped to be discarded: the last deed of its process."""
+    with _alone() as opened:
+        job = opened.get(Job, job_id)
+        if job is not None:
+            states.throw_away_discarded(job)
+
+
 def resume(job_id: int) -> None:
-    """Queue an ended job again; it goes on from what it saved. Its progress and metrics are kept."""
+    """Queue an ended job again, behind those that wait; it goes on from what it saved.
+
+    Its progress, notes and metrics are kept, unless it was discarded: then it begins anew.
+    """
     with _alone() as opened:
         job = _row(opened, job_id)
         if job.status not in RESUMABLE:
             raise UserError(f"Job {job_id} is {job.status}.", "Only an ended, unfinished job can be resumed.")
-        job.status = "queued"
+        if job.stop_then == "discard":
+            # Its process may have been killed before it came to that.
+            states.throw_away_discarded(job)
+            opened.execute(sa.delete(Metric).where(Metric.job_id == job_id))
+            job.done = job.total = 0.0
+            job.notes = {}
+        job.status, job.turn, job.stop_then = "queued", time.time(), ""
         job.started_at = job.finished_at = job.heartbeat_at = job.stop_requested_at = None
         job.pid = job.process_started = job.progress_at = job.attempt_since = None
         job.message = job.error = job.remedy = job.traceback = ""
         job.result = {}
     dispatch()
+
+
+def waiting(device: str) -> list[Job]:
+    """The jobs that wait for this device, the next one first."""
+    with session(read_only=True) as opened:
+        return states.waiting(opened, device)
+
+
+def move(job_id: int, before: int | None) -> None:
+    """Give a waiting job its turn just before another one that waits for the same device; None: after all of them.
+
+    Raises UserError when either of them does not wait any more. A job still starts only after those it needs.
+    """
+    with _alone() as opened:
+        job = _row(opened, job_id)
+        line = states.waiting(opened, job.device)
+        others = [other for other in line if other is not job]
+        if job not in line:
+            raise UserError(f"Job {job_id} is {job.status}.", "Only a job that waits can be moved.")
+        place = len(others)
+        if before is not None:
+            ids = [other.id for other in others]
+            if before not in ids:
+                raise UserError(f"Job {before} does not wait for {job.device}.", "It may have started; look again.")
+            place = ids.index(before)
+        others.insert(place, job)
+        # The same turns, dealt anew: whoever comes later still comes after them all.
+        turns = [other.turn for other in line]
+        for i, moved in enumerate(others):
+            moved.turn = turns[i] = max(turns[i], math.nextafter(turns[i - 1], math.inf)) if i else turns[0]
 
 
 def delete(job_id: int) -> None:
@@ -137,7 +200,7 @@ def delete(job_id: int) -> None:
         if job.status == "running":
             raise UserError(f"Job {job_id} is running.", "Stop it first.")
         opened.delete(job)
-    shutil.rmtree(_path(job_id), ignore_errors=True)
+    remove(job_id)
 
 
 def get(job_id: int) -> Job:
@@ -171,29 +234,6 @@ def metrics(job_id: int, after_id: int = 0, names: Sequence[str] | None = None) 
         ]
 
 
-def folder(job_id: int) -> Path:
-    """The job's own folder, made if need be: log and checkpoints. `delete` removes it."""
-    path = _path(job_id)
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def log_path(job_id: int) -> Path:
-    """The job's log: what it reported and everything its process printed, over all attempts."""
-    return folder(job_id) / "log.txt"
-
-
-def log_tail(job_id: int, lines: int = 40) -> str:
-    """The last lines of the log; empty when there is none yet."""
-    path = _path(job_id) / "log.txt"
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        # A progress bar can make a log long; nobody reads more than its end here.
-        file.seek(max(0, path.stat().st_size - 64_000))
-        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
-
-
 def time_left(job: Job) -> float | None:
     """Seconds until the job is done, at this attempt's own speed; None when nothing is known yet."""
     if job.status == "queued":
@@ -205,10 +245,6 @@ def time_left(job: Job) -> float | None:
         speed = (job.done - job.attempt_done) / max(job.progress_at - job.attempt_since, 1e-3)
         return max(0.0, (job.total - job.done) / speed - (now - job.progress_at))
     return None if job.expected_s is None else max(0.0, job.expected_s - (now - job.started_at))
-
-
-def _path(job_id: int) -> Path:
-    return get_settings().home / "jobs" / str(job_id)
 
 
 @contextmanager
@@ -223,106 +259,3 @@ def _row(opened: Session, job_id: int) -> Job:
     if job is None:
         raise UserError(f"There is no job {job_id}.", "It may have been deleted; see the list of jobs.")
     return job
-
-
-def _active(opened: Session) -> list[Job]:
-    return list(opened.scalars(sa.select(Job).where(Job.status.in_(ACTIVE)).order_by(Job.id)))
-
-
-def _settle(opened: Session) -> None:
-    settings, now = get_settings(), time.time()
-    for job in _active(opened):
-        if job.pid is None:
-            continue
-        if job.process_started is None or not launcher.current().is_alive(job.pid, job.process_started):
-            _bury(job, now)
-        elif job.status == "running" and job.stop_requested_at is not None:
-            overdue = now - job.stop_requested_at - settings.stop_grace_s
-            if overdue >= settings.kill_grace_s:
-                launcher.current().kill(job.pid)
-            elif overdue >= 0:
-                launcher.current().terminate(job.pid)
-
-
-def _bury(job: Job, now: float) -> None:
-    """End a job whose process is gone without having said why."""
-    if job.stop_requested_at is not None:
-        _end(job, "stopped", now)
-    elif job.status == "queued":
-        _end(job, "interrupted", now)
-        job.error = "The program that was to run this job ended before its turn came."
-        job.remedy = "Resume it to run it in the background."
-    elif job.heartbeat_at is None:
-        _end(job, "failed", now)
-        job.error = "The job's process ended before it could begin."
-        job.remedy = "The end of its log says why; resume it once that is mended."
-        job.traceback = log_tail(job.id)
-    else:
-        _end(job, "interrupted", job.heartbeat_at)
-        job.error = "The job's process is gone: it was killed, the machine restarted, or the memory ran out."
-        job.remedy = "Resume it: it goes on from what it saved."
-
-
-def _next_up(opened: Session) -> list[Job]:
-    """The job whose turn it is on each free device; every other waiting job is told what it waits for."""
-    active = _active(opened)
-    holder = {job.device: job for job in active if job.status == "running"}
-    ready = []
-    for job in active:
-        if job.status != "queued":
-            continue
-        message = _unmet(opened, job)
-        if not message and job.device in holder:
-            other = holder[job.device]
-            verb = "runs" if other.status == "running" else "is next"
-            message = f"Waits for job {other.id} ({other.title}), which {verb} on {job.device}."
-        if not message:
-            holder[job.device] = job
-            ready.append(job)
-        if job.message != message:
-            job.message = message
-    return ready
-
-
-def _unmet(opened: Session, job: Job) -> str:
-    """The first reason among the jobs that must be done before; empty when there is none."""
-    if not job.after:
-        return ""
-    others = opened.scalars(sa.select(Job).where(Job.id.in_(job.after)))
-    states = {other.id: other.status for other in others}
-    for other_id in job.after:
-        match states.get(other_id):
-            case "done":
-                continue
-            case "queued" | "running":
-                return f"Waits for job {other_id}."
-            case "failed":
-                return f"Waits for job {other_id}, which failed: resume it or cancel this one."
-            case "stopped" | "interrupted" as state:
-                return f"Waits for job {other_id}, which was {state}: resume it or cancel this one."
-            case _:
-                return f"Waits for job {other_id}, which was deleted: cancel this one."
-    return ""
-
-
-def _start(job: Job) -> bool:
-    """Start the job's process. One that cannot be started fails at once, rather than blocking its device."""
-    try:
-        pid, started = launcher.current().start(job.id, log_path(job.id))
-    except OSError as error:
-        _end(job, "failed", time.time())
-        job.error = f"The job's process could not be started: {error}."
-        job.remedy = "Check that the home folder can be written to and memory is free, then resume it."
-        return False
-    _mark_running(job, pid, started)
-    return True
-
-
-def _mark_running(job: Job, pid: int, process_started: float) -> None:
-    job.status, job.pid, job.process_started = "running", pid, process_started
-    job.started_at, job.message = time.time(), ""
-
-
-def _end(job: Job, status: str, at: float) -> None:
-    job.status, job.finished_at, job.pid, job.process_started = status, at, None, None
-    job.message = ""

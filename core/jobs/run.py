@@ -47,7 +47,7 @@ def execute(job_id: int, on_progress: OnProgress | None = None) -> str:
     job = queue.take_over(job_id)
     if job is None:
         raise LookupError(f"Job {job_id} was not given to this process.")
-    context = JobContext(job.id, job.spec, queue.folder(job.id), job.device)
+    context = JobContext(job.id, job.spec, queue.folder(job.id), job.device, job.notes)
     if on_progress is not None:
         context.on_progress.append(on_progress)
     context.log(f"Job {job.id} begins: {job.title} ({job.kind}, {job.device}).")
@@ -69,6 +69,7 @@ def execute(job_id: int, on_progress: OnProgress | None = None) -> str:
             traceback=outcome.traceback,
             result=outcome.result,
         )
+    queue.throw_away_discarded(job_id)
     queue.dispatch()
     return queue.get(job_id).status if recorder.lost else outcome.status
 

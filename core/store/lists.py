@@ -52,9 +52,22 @@ def experiment(experiment_id: int) -> Experiment:
 
 
 def adapters(dataset_id: int | None = None) -> list[Adapter]:
-    """All adapters, or those trained on one dataset."""
-    query = select(Adapter).order_by(Adapter.id.desc())
+    """All adapters, or those trained on one dataset; deleted ones are left out."""
+    query = select(Adapter).where(Adapter.deleted_at.is_(None)).order_by(Adapter.id.desc())
     if dataset_id is not None:
         query = query.where(Adapter.dataset_id == dataset_id)
     with session(read_only=True) as db:
         return list(db.scalars(query))
+
+
+def adapter(adapter_id: int) -> Adapter:
+    """Raises UserError when there is none, or it was deleted."""
+    with session(read_only=True) as db:
+        found = db.get(Adapter, adapter_id)
+    if found is None:
+        raise UserError(f"There is no adapter {adapter_id}.", "Choose another on the Train page.")
+    if found.deleted_at is not None:
+        raise UserError(
+            f'The adapter "{found.name}" was deleted.', "Bring it back on the Train page, or choose another."
+        )
+    return found

@@ -63,8 +63,6 @@ def run(context: JobContext) -> dict[str, Any]:
     _forget_lost_steps(context, recorder)
     result = train(work.recipe, work.train, work.validation, context.folder, recorder, passages=work.passages)
     if result.stopped and context.stop_then != "keep":
-        if context.stop_then == "discard":
-            remove_checkpoints(context.folder)
         raise Stopped
     if result.best is None:
         raise UserError("The run ended before anything was saved.", "Start it again.")
@@ -87,36 +85,35 @@ def run(context: JobContext) -> dict[str, Any]:
 
 
 def store_adapter(job_id: int, spec: dict[str, Any], checkpoint: Path, figures: dict[str, Any]) -> Adapter:
-    """Keep a checkpoint's weights as an adapter: a folder, a model card in it, and a row. `figures` join its notes."""
+    """Keep a checkpoint's weights as an adapter: a folder, a model card in it, and a row. `figures` join its notes.
+
+    A run that was kept, resumed and kept again leaves two adapters, since a comparison may rest on the first; of the
+    same step there is one.
+    """
     from core.train.card import model_card
 
-    recipe = Recipe.model_validate(spec["recipe"])
+    recipe, step = Recipe.model_validate(spec["recipe"]), step_of(checkpoint)
     home = get_settings().home
-    kept = home / "adapters" / str(job_id)
-    copy_result(checkpoint, kept)
+    with session(read_only=True) as db:
+        earlier = list(db.scalars(select(Adapter).where(Adapter.job_id == job_id)))
+    adapter = next((found for found in earlier if found.notes.get("step") == step and not found.deleted_at), None)
+    if adapter is None:
+        number = f"{job_id}-{len(earlier) + 1}" if earlier else f"{job_id}"
+        adapter = Adapter(name=spec["name"], job_id=job_id, path=f"adapters/{number}", method=recipe.method)
+    copy_result(checkpoint, home / adapter.path)
     with session() as db:
         dataset = db.get(Dataset, spec["dataset_id"])
-        notes = {
-            "step": step_of(checkpoint),
+        adapter.dataset_id = dataset.id if dataset else None
+        adapter.base_model, adapter.recipe = recipe.model, recipe.model_dump()
+        adapter.eval_loss = eval_loss_of(checkpoint)
+        adapter.notes = {
+            "step": step,
             "train_loss": train_loss_of(checkpoint),
             "data_hash": dataset.hash if dataset else "",
             "data_name": dataset.name if dataset else "",
-        }
-        # A run that is kept again (it was resumed) replaces what it had left before.
-        db.execute(delete(Adapter).where(Adapter.job_id == job_id))
-        adapter = Adapter(
-            name=spec["name"],
-            job_id=job_id,
-            dataset_id=dataset.id if dataset else None,
-            base_model=recipe.model,
-            method=recipe.method,
-            recipe=recipe.model_dump(),
-            path=kept.relative_to(home).as_posix(),
-            eval_loss=eval_loss_of(checkpoint),
-            notes=notes | figures,
-        )
-        db.add(adapter)
-    (kept / "README.md").write_text(model_card(adapter), encoding="utf-8")
+        } | figures
+        adapter = db.merge(adapter)
+    (home / adapter.path / "README.md").write_text(model_card(adapter), encoding="utf-8")
     return adapter
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import streamlit as st
 
 from core.jobs import queue
 from core.store.tables import Job
+from core.train.adapters import keep_checkpoint
+from core.train.checkpoints import best_checkpoint, newest_checkpoint, step_of
 from pages.widgets.errors import guard, plain
 from pages.widgets.words import ago, duration
 
@@ -21,14 +24,15 @@ STATES = {
     "failed": ("Failed", ":material/error:", "red"),
     "interrupted": ("Interrupted", ":material/power_off:", "orange"),
 }
+STOPPING = {"": "Pausing", "keep": "Stopping, to keep", "discard": "Stopping, to discard"}
 
 
 def active(jobs: Sequence[Job]) -> bool:
     return any(job.status in queue.ACTIVE for job in jobs)
 
 
-def live(draw: Callable[[list[Job]], None], jobs: Callable[[], list[Job]]) -> None:
-    """Draw what these jobs do, and again every two seconds while one of them waits or runs.
+def live(draw: Callable[[list[Job]], None], jobs: Callable[[], list[Job]], every: float = POLL_S) -> None:
+    """Draw what these jobs do, and again `every` so many seconds while one of them waits or runs.
 
     Looking moves the queue on. When the last one has ended, the whole page is drawn once more.
     """
@@ -43,14 +47,25 @@ def live(draw: Callable[[list[Job]], None], jobs: Callable[[], list[Job]]) -> No
             if polling and not active(current):
                 st.rerun()
 
-    st.fragment(fragment, run_every=POLL_S if polling else None)()
+    st.fragment(fragment, run_every=every if polling else None)()
 
 
 def badge(job: Job) -> None:
-    label, icon, colour = STATES[job.status]
-    if job.status == "running" and job.stop_requested_at is not None:
-        label = "Stopping"
+    label, icon, colour = state(job)
     st.badge(label, icon=icon, color=colour)  # type: ignore[arg-type]
+
+
+def state(job: Job) -> tuple[str, str, str]:
+    """Label, icon and colour; of a stop, also what is to become of the job."""
+    label, icon, colour = STATES[job.status]
+    training = job.kind == "train"
+    if job.status == "running" and job.stop_requested_at is not None:
+        label = STOPPING[job.stop_then] if training else "Stopping"
+    elif job.status == "stopped" and job.stop_then == "discard":
+        label = "Discarded"
+    elif job.status == "stopped" and training and job.started_at is not None and not job.stop_then:
+        label, icon = "Paused", ":material/pause_circle:"
+    return label, icon, colour
 
 
 def progress_bar(job: Job, label: str = "") -> None:
@@ -70,7 +85,7 @@ def progress_bar(job: Job, label: str = "") -> None:
     elif job.status == "done":
         words.append(f"done in {duration((job.finished_at or 0) - (job.started_at or 0))}")
     else:
-        words.append(f"{STATES[job.status][0].lower()} at {share:.0%}, {ago(job.finished_at)}")
+        words.append(f"{state(job)[0].lower()} at {share:.0%}, {ago(job.finished_at)}")
     text = " · ".join(words)
     st.progress(share, text=plain(text[:1].upper() + text[1:]))
 
@@ -84,62 +99,159 @@ def trouble(job: Job) -> None:
             st.code(job.traceback, language=None, wrap_lines=True)
 
 
-def stop_button(job: Job, where: str) -> None:
-    stopping = job.stop_requested_at is not None
-    if st.button(
-        "Stopping" if stopping else "Stop",
-        key=f"{where}_stop_{job.id}",
-        icon=":material/stop:",
-        disabled=stopping,
-    ):
-        _act(queue.request_stop, job.id)
-
-
 def controls(job: Job, where: str, deletable: bool = True) -> None:
-    """Stop, resume and delete. `where` makes the keys unique on a page."""
+    """What can be done with a job in its state. `where` makes the keys unique on a page."""
     with st.container(horizontal=True, width="content"):
-        if job.status in queue.ACTIVE:
+        if job.status == "running" and job.kind == "train":
+            _training_stops(job, where)
+        elif job.status in queue.ACTIVE:
             stop_button(job, where)
-        if job.status in queue.RESUMABLE and st.button(
-            "Resume", key=f"{where}_resume_{job.id}", icon=":material/resume:", type="primary"
-        ):
-            _act(queue.resume, job.id)
+        elif job.status in queue.RESUMABLE:
+            _go_on(job, where)
         if (
             deletable
             and job.status != "running"
             and confirmed(
                 "Delete",
-                "The record, its measurements, its log and its checkpoints go.",
+                "The record, its measurements, its log and its checkpoints go. An adapter it has produced stays.",
                 f"{where}_delete_{job.id}",
             )
         ):
-            with guard():
-                queue.delete(job.id)
-                st.rerun()
+            _act(queue.delete, job.id)
+
+
+def stop_button(job: Job, where: str) -> None:
+    """For a job that is merely stopped; one that waits leaves the queue."""
+    waits, stopping = job.status == "queued", job.stop_requested_at is not None
+    if st.button(
+        "Cancel" if waits else "Stopping" if stopping else "Stop",
+        key=f"{where}_stop_{job.id}",
+        icon=":material/playlist_remove:" if waits else ":material/stop:",
+        disabled=stopping,
+        help="Takes it out of the queue. It can be resumed later."
+        if waits
+        else "Stops at its next step, keeping what it has saved. It can be resumed later.",
+    ):
+        _act(queue.request_stop, job.id)
+
+
+def _training_stops(job: Job, where: str) -> None:
+    """The three ways out of a running training. Until it has stopped, another one can still be chosen."""
+    asked = job.stop_then if job.stop_requested_at is not None else None
+    if st.button(
+        "Pause",
+        key=f"{where}_stop_{job.id}",
+        icon=":material/pause:",
+        disabled=asked == "",
+        help="Saves a checkpoint after this step and ends. Resume goes on from there, to the same adapter as without "
+        "the pause.",
+    ):
+        _act(queue.request_stop, job.id)
+    if st.button(
+        "Stop and keep",
+        key=f"{where}_keep_{job.id}",
+        icon=":material/download_done:",
+        disabled=asked == "keep",
+        help="Ends after this step and makes an adapter of what was learned so far. The rest is not trained.",
+    ):
+        _act(partial(queue.request_stop, then="keep"), job.id)
+    if asked != "discard" and confirmed(
+        "Stop and discard",
+        "It ends after this step and its checkpoints are removed: nothing it learned stays. The curves and the log do.",
+        f"{where}_discard_{job.id}",
+        yes="Discard for good",
+    ):
+        _act(partial(queue.request_stop, then="discard"), job.id)
+
+
+def _go_on(job: Job, where: str) -> None:
+    """Resume, and for a training that has a whole checkpoint, keep."""
+    training = job.kind == "train"
+    newest, best = _saved(job.id, job.finished_at) if training and job.stop_then != "discard" else (None, None)
+    kept = "adapter_id" in job.result
+    anew = job.stop_then == "discard" or (training and newest is None)
+    how = (
+        "Nothing of it was saved: begins anew."
+        if anew
+        else f"Goes on from the checkpoint at step {newest:,}."
+        if training
+        else "Goes on from what it saved."
+    )
+    if st.button(
+        "Start again" if anew else "Resume",
+        key=f"{where}_resume_{job.id}",
+        icon=":material/restart_alt:" if anew else ":material/resume:",
+        type="secondary" if kept or job.stop_then == "keep" else "primary",
+        help=f"{how} It takes the last place in the queue.",
+    ):
+        _act(queue.resume, job.id)
+    if (
+        best is not None
+        and not kept
+        and st.button(
+            "Keep what it learned",
+            key=f"{where}_keep_{job.id}",
+            icon=":material/download_done:",
+            type="primary" if job.stop_then == "keep" else "secondary",
+            help=f"Makes an adapter of the checkpoint at step {best:,}: the best by evaluation loss, or the newest "
+            "where none was evaluated. The run can still be resumed; what comes of it then is another adapter.",
+        )
+    ):
+        with st.spinner("Copying the weights"):
+            _act(keep_checkpoint, job.id)
+
+
+@st.cache_data(max_entries=500, show_spinner=False)
+def _saved(job_id: int, finished_at: float | None) -> tuple[int | None, int | None]:
+    """Steps of the newest and the best whole checkpoint; looked up once per end of the job (`finished_at`)."""
+    folder = queue.folder(job_id)
+    newest, best = newest_checkpoint(folder), best_checkpoint(folder)
+    return (step_of(newest) if newest else None), (step_of(best) if best else None)
+
+
+def turn_buttons(job: Job, line: Sequence[Job], where: str) -> None:
+    """Move a waiting job within `line`, those that wait for its device in the order of their turn."""
+    ids = [other.id for other in line]
+    if len(ids) < 2 or job.id not in ids:
+        return
+    place, last = ids.index(job.id), len(ids) - 1
+    # Before which job it goes; None is the end of the line.
+    after_next = ids[place + 2] if place + 2 <= last else None
+    with st.container(horizontal=True, width="content"):
+        for label, icon, before, useless, meaning in (
+            ("First", "vertical_align_top", ids[0], place == 0, "To the front: it starts once the device is free."),
+            ("Sooner", "arrow_upward", ids[max(0, place - 1)], place == 0, "One place nearer to the front."),
+            ("Later", "arrow_downward", after_next, place == last, "One place nearer to the end."),
+        ):
+            if st.button(
+                label,
+                key=f"{where}_{label.lower()}_{job.id}",
+                icon=f":material/{icon}:",
+                type="tertiary",
+                disabled=useless,
+                help=meaning,
+            ):
+                _act(partial(queue.move, before=before), job.id)
+
+
+def in_turn(job: Job) -> tuple[bool, str, float, int]:
+    """Sorts jobs that move: what runs first, then by device in the order of their turn."""
+    return job.status != "running", job.device, job.turn, job.id
 
 
 def first_active(jobs: Sequence[Job]) -> Job | None:
     """The job at work, else the one whose turn is next; None when nothing moves."""
-    moving = [job for job in jobs if job.status in queue.ACTIVE]
-    return min(moving, key=lambda job: (job.status != "running", job.id), default=None)
+    return min((job for job in jobs if job.status in queue.ACTIVE), key=in_turn, default=None)
 
 
-def confirmed(label: str, question: str, key: str) -> bool:
+def confirmed(label: str, question: str, key: str, yes: str = "Delete for good") -> bool:
     """A button that asks before it is meant."""
     with st.popover(label, icon=":material/delete:", key=f"{key}_ask"):
         st.text(question)
-        return st.button("Delete for good", key=key, type="primary", icon=":material/delete_forever:")
+        return st.button(yes, key=key, type="primary", icon=":material/delete_forever:")
 
 
-def log_fold(job: Job, where: str) -> None:
-    """The end of the log, read only when unfolded."""
-    fold = st.expander("Log", icon=":material/article:", key=f"{where}_log_{job.id}", on_change="rerun")
-    if fold.open:
-        with fold:
-            st.code(queue.log_tail(job.id, 60) or "Nothing yet.", language=None, wrap_lines=True, height=320)
-
-
-def _act(what: Callable[[int], None], job_id: int) -> None:
+def _act(what: Callable[[int], object], job_id: int) -> None:
     with guard():
         what(job_id)
         st.rerun()

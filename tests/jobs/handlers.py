@@ -12,13 +12,13 @@ from typing import Any
 
 from core.errors import UserError
 from core.jobs import kinds
-from core.jobs.context import JobContext
+from core.jobs.context import JobContext, Stopped
 from core.settings import get_settings
 
 
 def register() -> None:
     """Make these handlers known to this process, as kinds beside the product's own."""
-    for handler in (count, stubborn, fail, locked, loud):
+    for handler in (count, learn, stubborn, fail, locked, loud):
         kinds.HANDLERS[handler.__name__] = f"{__name__}:{handler.__name__}"
 
 
@@ -40,9 +40,28 @@ def count(ctx: JobContext) -> dict[str, Any]:
     return {"first": first, "steps": steps}
 
 
+def learn(ctx: JobContext) -> dict[str, Any]:
+    """Count like a training: a checkpoint as it stops, and what it has is its result when that is to be kept."""
+    checkpoint = ctx.folder / "checkpoint" / "step"
+    first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    ctx.note(begun=[*ctx.notes.get("begun", []), first], last=math.nan)
+    for step in range(first, ctx.spec["steps"]):
+        if ctx.stop_requested():
+            if ctx.stop_then == "keep":
+                return {"kept": step}
+            checkpoint.parent.mkdir(exist_ok=True)
+            checkpoint.write_text(str(step))
+            raise Stopped
+        time.sleep(0.02)
+        ctx.metric(step, value=float(step))
+        ctx.progress(step + 1, ctx.spec["steps"])
+    return {"kept": ctx.spec["steps"]}
+
+
 def stubborn(ctx: JobContext) -> None:
     """Never looks whether it should stop, and has started a process of its own."""
     helper = subprocess.Popen(["sleep", "60"])
+    (ctx.folder / "saved").write_text("much")
     ctx.metric(0, helper=helper.pid)
     while True:
         time.sleep(0.1)

@@ -109,6 +109,17 @@ def test_killed_job_is_interrupted_then_resumes_and_the_next_one_starts(wait: Wa
     assert len(counted(first)) == len(set(counted(first)))
 
 
+def test_waiting_jobs_start_in_the_order_a_person_gave_them(wait: Wait) -> None:
+    first, second, third = (queue.submit("count", QUICK, start=False) for _ in range(3))
+    queue.move(third, before=first)
+    queue.move(first, before=None)
+    assert [job.id for job in queue.waiting("cpu")] == [third, second, first]
+    for job_id in (first, second, third):
+        wait(job_id, ended)
+    began = {job.id: job.started_at or 0 for job in queue.jobs()}
+    assert sorted(began, key=began.__getitem__) == [third, second, first]
+
+
 def test_job_goes_on_when_the_app_is_killed(wait: Wait) -> None:
     process = app(f"print(queue.submit('count', {SLOW | {'steps': 40}})); import time; time.sleep(60)")
     job_id = int(first_line(process))
@@ -141,6 +152,45 @@ def test_stop_is_honoured_at_the_next_step(wait: Wait) -> None:
     assert int((queue.folder(job_id) / "counted").read_text()) == job.done
 
 
+def test_paused_job_resumes_and_remembers_its_notes(wait: Wait) -> None:
+    job_id = queue.submit("learn", {"steps": 500})
+    wait(job_id, at_work)
+    queue.request_stop(job_id)
+    job = wait(job_id, ended)
+    stopped_at = int((queue.folder(job_id) / "checkpoint" / "step").read_text())
+    assert (job.status, job.stop_then, job.notes) == ("stopped", "", {"begun": [0], "last": None})
+    queue.resume(job_id)
+    job = wait(job_id, lambda job: at_work(job) and job.done > stopped_at)
+    assert job.notes["begun"] == [0, stopped_at]
+    assert counted(job_id)[: stopped_at + 1] == list(range(stopped_at + 1))
+
+
+def test_stop_and_keep_ends_with_what_it_has(wait: Wait) -> None:
+    job_id = queue.submit("learn", {"steps": 500})
+    wait(job_id, at_work)
+    queue.request_stop(job_id, "keep")
+    job = wait(job_id, ended)
+    assert (job.status, job.result) == ("done", {"kept": job.done})
+    assert 2 <= job.done < 500
+
+
+def test_stop_and_discard_leaves_the_log_alone_and_resume_begins_anew(wait: Wait) -> None:
+    job_id = queue.submit("learn", {"steps": 500})
+    wait(job_id, at_work)
+    queue.request_stop(job_id, "discard")
+    wait(job_id, ended)
+    deadline = time.monotonic() + 5
+    while len(left := [path.name for path in queue.folder(job_id).iterdir()]) > 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    job = queue.get(job_id)
+    assert (job.status, job.stop_then, left) == ("stopped", "discard", ["log.txt"])
+    assert counted(job_id) != []
+    queue.resume(job_id)
+    job = wait(job_id, at_work)
+    assert (job.stop_then, job.notes["begun"]) == ("", [0])
+    assert counted(job_id)[0] == 0
+
+
 def test_sigterm_is_a_stop_request(wait: Wait) -> None:
     job_id = queue.submit("count", SLOW)
     job = wait(job_id, at_work)
@@ -149,24 +199,31 @@ def test_sigterm_is_a_stop_request(wait: Wait) -> None:
     assert wait(job_id, ended).status == "stopped"
 
 
-def test_job_that_will_not_stop_is_killed_with_its_helpers(wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("then", "kept"), [("", True), ("keep", True), ("discard", False)])
+def test_job_that_will_not_stop_is_killed_with_its_helpers(
+    then: queue.Then, kept: bool, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOWEST_RUNG_STOP_GRACE_S", "0.5")
     monkeypatch.setenv("LOWEST_RUNG_KILL_GRACE_S", "0.5")
     get_settings.cache_clear()
     job_id = queue.submit("stubborn", {})
     wait(job_id, lambda job: bool(queue.metrics(job_id)))
     helper = int(queue.metrics(job_id)[0][3])
-    queue.request_stop(job_id)
+    queue.request_stop(job_id, then)
     job = wait(job_id, ended)
-    assert job.status == "stopped"
+    assert (job.status, job.stop_then) == ("stopped", then)
+    assert (queue.folder(job_id) / "saved").exists() == kept
     time.sleep(0.1)
     assert not psutil.pid_exists(helper) or psutil.Process(helper).status() == psutil.STATUS_ZOMBIE
 
 
-def test_waiting_job_stops_at_once() -> None:
+@pytest.mark.parametrize(("then", "kept"), [("", True), ("keep", True), ("discard", False)])
+def test_waiting_job_stops_at_once(then: queue.Then, kept: bool) -> None:
     job_id = queue.submit("count", QUICK, start=False)
-    queue.request_stop(job_id)
+    (queue.folder(job_id) / "counted").write_text("2")
+    queue.request_stop(job_id, then)
     assert queue.get(job_id).status == "stopped"
+    assert (queue.folder(job_id) / "counted").exists() == kept
     assert queue.dispatch() == []
 
 

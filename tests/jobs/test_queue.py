@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -70,6 +71,51 @@ def test_job_waits_for_those_before_it(wait: Wait) -> None:
         opened.get_one(Job, first).spec = {"how": "not at all"}
     queue.resume(first)
     assert wait(second, ended).status == "done"
+
+
+def line(device: str = "cpu") -> list[int]:
+    return [job.id for job in queue.waiting(device)]
+
+
+def test_waiting_jobs_change_places_and_later_ones_still_come_after() -> None:
+    # All in one moment, as the tick of a coarse clock has it: equal turns must be told apart as well.
+    moment = time.time()
+    a, b, c, d = (queue.submit("count", QUICK, start=False) for _ in range(4))
+    other = queue.submit("count", QUICK, device="cuda:0", start=False)
+    with database.session() as opened:
+        for job in opened.query(Job):
+            job.turn = moment
+    assert line() == [a, b, c, d]
+    queue.move(d, before=a)
+    assert line() == [d, a, b, c]
+    queue.move(a, before=c)
+    assert line() == [d, b, a, c]
+    queue.move(d, before=None)
+    assert line() == [b, a, c, d]
+    queue.move(c, before=c - 1)
+    late = queue.submit("count", QUICK, start=False)
+    assert (line(), line("cuda:0")) == ([c, b, a, d, late], [other])
+
+
+def test_resumed_job_stands_behind_those_that_wait() -> None:
+    first, second = (queue.submit("count", QUICK, start=False) for _ in range(2))
+    queue.request_stop(first)
+    front = queue.submit("count", QUICK, start=False, reserve=True)
+    queue.move(front, before=second)
+    queue.resume(first)
+    assert line() == [front, second, first]
+
+
+def test_only_waiting_jobs_of_one_device_change_places() -> None:
+    here, there = queue.submit("count", QUICK, start=False), queue.submit("count", QUICK, device="cuda:0", start=False)
+    ended_one = queue.submit("count", QUICK, start=False)
+    queue.request_stop(ended_one)
+    with pytest.raises(UserError, match=f"Job {ended_one} is stopped"):
+        queue.move(ended_one, before=None)
+    for before in (there, ended_one, here):
+        with pytest.raises(UserError, match=f"Job {before} does not wait for cpu"):
+            queue.move(here, before=before)
+    assert line() == [here]
 
 
 def test_unknown_kind_is_refused() -> None:
@@ -192,6 +238,44 @@ def test_handler_that_was_asked_to_stop_leaves_by_stopped(tmp_path: Path) -> Non
     assert context.stop_requested()
     with pytest.raises(Stopped):
         context.check_stop()
+
+
+def test_last_word_about_the_end_counts(tmp_path: Path) -> None:
+    context = JobContext(1, {}, tmp_path)
+    context.request_stop("keep")
+    context.request_stop()  # a signal says nothing about it
+    assert context.stop_then == "keep"
+    context.request_stop("discard")
+    assert context.stop_then == "discard"
+
+
+def test_notes_are_as_they_were_when_noted_and_none_is_lost(tmp_path: Path) -> None:
+    context = JobContext(1, {}, tmp_path, notes={"before": 1})
+    events = [{"step": 1, "loss": math.inf}]
+    context.note(events=events)
+    taken = context.collected()
+    events.append({"step": 2, "loss": 0.0})
+    context.note(measured={"memory_gb": 2.5})
+    context.progress(1, 2)
+    context.give_back(*taken)
+    _, columns = context.collected()
+    noted = {"before": 1, "events": [{"step": 1, "loss": None}], "measured": {"memory_gb": 2.5}}
+    assert (columns["notes"], columns["done"], context.notes) == (noted, 1, noted)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        context.note(model=object())
+
+
+def test_news_are_recorded_within_a_third_of_a_second(wait: Wait) -> None:
+    """The median from a report to the record; the page's look is the other part of the way to the chart."""
+    job_id = queue.submit("count", {"steps": 40, "pause": 0.07})
+    last, late = 0, []
+    while not ended(queue.get(job_id)):
+        for row, _, _, _, at in queue.metrics(job_id, last, ["value"]):
+            last = row
+            late.append(time.time() - at)
+        time.sleep(0.01)
+    assert len(late) > 20
+    assert statistics.median(late) < 0.3
 
 
 def test_reporting_is_cheap_enough_for_every_step(tmp_path: Path) -> None:
