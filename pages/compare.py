@@ -12,6 +12,7 @@ from core.store.tables import Experiment, Job
 from pages.widgets.choose import choose, go_to_view, view
 from pages.widgets.compare_form import new_comparison
 from pages.widgets.errors import guard
+from pages.widgets.log import log_fold
 from pages.widgets.outputs import side_by_side
 from pages.widgets.partial import partial_ladder
 from pages.widgets.progress import (
@@ -20,7 +21,6 @@ from pages.widgets.progress import (
     controls,
     first_active,
     live,
-    log_fold,
     progress_bar,
     trouble,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import warnings
@@ -130,8 +129,23 @@ def load_model(model_id: str, *, four_bit: bool = False) -> LoadedModel:
             trust_remote_code=False,
         )
     model.eval()
+    if four_bit and device.type == "cpu":
+        _keep_gradients(model)
     context = getattr(model.config, "max_position_embeddings", None) or 2048
     return LoadedModel(model_id, model, tokenizer, device, context)
+
+
+def _keep_gradients(model: Any) -> None:
+    """Without this a QLoRA run on a CPU with AVX512-BF16 would learn next to nothing after its first evaluation.
+
+    There bitsandbytes (0.50) repacks the weights, for good, at the first pass in evaluation mode, for a faster kernel
+    that has no gradient.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _quieten() -> None:
@@ -139,7 +153,6 @@ def _quieten() -> None:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|peft)\.")
 
 

@@ -149,7 +149,9 @@ def _device_arguments(recipe: Recipe, loaded: LoadedModel) -> dict[str, Any]:
     """
     if loaded.device.type == "cpu":
         return {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False}
-    return {"bf16": True, "gradient_checkpointing": True, "activation_offloading": recipe.method == "qlora"}
+    # Unsloth's own checkpointing does the same.
+    offload = recipe.method == "qlora" and recipe.engine == "trl"
+    return {"bf16": True, "gradient_checkpointing": True, "activation_offloading": offload}
 
 
 def _full_precision(model: Any) -> None:

@@ -1,122 +1,130 @@
-"""Live charts of a training: increments kept in the session, thinned for the eye only."""
+"""Lines over the steps of a training: its measurements, shared by all who look, thinned for the eye only."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import plotly.graph_objects as go
 import streamlit as st
 
-from core.jobs import queue
+from core.train.measured import By, Measured
 from pages.widgets.look import ink
 
-# More points than pixels only slow the browser down.
-MOST_POINTS = 800
+# Two per pixel of the widest chart; more of them only slow the browser down.
+MOST_POINTS = 1600
+# With fewer, a line alone would hide that there are points at all.
+FEW_POINTS = 30
 # The training is drawn in one neutral pair, so that it is never mistaken for a rung.
 FIRST, SECOND = "#5B8DB8", "#D08C4A"
+AXES: Mapping[By, str] = {
+    "step": "step",
+    "epoch": "epoch",
+    "tokens": "tokens learned from",
+    "time": "minutes of training",
+}
+_PLACE: Mapping[str, str] = {"step": ",d", "epoch": ".2f", "tokens": ",.0f", "time": ",.1f"}
+Points = npt.NDArray[Any]
 
 
-@dataclass
-class Recorded:
-    """Everything measured by one job so far: name -> step -> value. `last` is the newest row's id."""
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart. A faint one is the background of another, and says nothing when pointed at."""
 
-    last: int = 0
-    series: dict[str, dict[int, float]] = field(default_factory=dict)
-
-    def update(self, job_id: int) -> None:
-        """Fetch only what is new. A step taken again after a resume overwrites the one it repeats."""
-        for row_id, step, name, value, _ in queue.metrics(job_id, self.last):
-            self.series.setdefault(name, {})[step] = value
-            self.last = row_id
-
-    def points(self, name: str) -> tuple[list[int], list[float]]:
-        steps = sorted(self.series.get(name, {}))
-        return steps, [self.series[name][step] for step in steps]
+    xs: Points
+    ys: Points
+    colour: str = FIRST
+    dash: str = "solid"
+    faint: bool = False
 
 
-def recorded(job_id: int) -> Recorded:
-    """This session's copy of a job's measurements, brought up to date."""
-    kept: Recorded = st.session_state.setdefault(f"recorded_{job_id}", Recorded())
-    kept.update(job_id)
+# Few, since a run of a million steps takes some 150 MB.
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _measured(job_id: int) -> Measured:
+    return Measured(job_id)
+
+
+def recorded(job_id: int) -> Measured:
+    """A run's measurements, brought up to date: read once for everybody who looks at it."""
+    kept = _measured(job_id)
+    kept.update()
     return kept
 
 
-def smooth(values: list[float], weight: float) -> list[float]:
-    """Exponential moving average without the bias towards zero; weight 0 leaves the values as they are."""
-    out, average, mass = [], 0.0, 0.0
-    for value in values:
-        if math.isfinite(value):
-            average = weight * average + (1 - weight) * value
-            mass = weight * mass + (1 - weight)
-        out.append(average / mass if mass else value)
-    return out
+def smooth(values: Points, weight: float) -> Points:
+    """Exponential moving average without the bias towards zero; weight 0 leaves the values as they are.
+
+    What is not a finite number is passed over.
+    """
+    if not weight:
+        return values
+    import pandas as pd
+
+    series = pd.Series(np.where(np.isfinite(values), values, np.nan))
+    return series.ewm(alpha=1 - weight, ignore_na=True).mean().to_numpy()
 
 
-def thin(xs: list[int], ys: list[float], most: int = MOST_POINTS) -> tuple[list[int], list[float]]:
-    """At most `most` points: each stretch keeps its lowest and highest, so no spike disappears."""
+def thin(xs: Points, ys: Points, most: int = MOST_POINTS) -> tuple[Points, Points]:
+    """At most `most` points: each stretch keeps its lowest and highest, so no spike disappears; both ends stay."""
     if len(xs) <= most:
         return xs, ys
-    size = math.ceil(2 * len(xs) / most)
-    kept: list[int] = []
-    for start in range(0, len(xs), size):
-        stretch = range(start, min(start + size, len(xs)))
-        kept += sorted({min(stretch, key=lambda i: ys[i]), max(stretch, key=lambda i: ys[i])})
-    return [xs[i] for i in kept], [ys[i] for i in kept]
+    from tsdownsample import MinMaxDownsampler
+
+    extremes = MinMaxDownsampler()  # type: ignore[no-untyped-call]
+    inner = extremes.downsample(np.ascontiguousarray(ys, np.float64), n_out=(most - 2) // 2 * 2)
+    kept = np.unique(np.concatenate(([0], inner.astype(np.int64), [len(xs) - 1])))
+    return xs[kept], ys[kept]
+
+
+def traces(lines: Mapping[str, Line], unit: str, number: str, by: By = "step", most: int = MOST_POINTS) -> list[Any]:
+    """The lines as Plotly's data. `number`: Plotly's format of a value. Single precision is enough for a screen."""
+    drawn = []
+    for name, line in lines.items():
+        xs, ys = thin(line.xs, line.ys, most)
+        trace: dict[str, Any] = {
+            "type": "scatter",
+            "x": xs if np.issubdtype(xs.dtype, np.integer) else xs.astype(np.float32),
+            "y": ys.astype(np.float32),
+            "name": name,
+            "mode": "lines+markers" if len(xs) < FEW_POINTS else "lines",
+            "line": {"color": line.colour, "width": 1 if line.faint else 2, "dash": line.dash},
+            "marker": {"color": line.colour, "size": 3 if line.faint else 6},
+            "hovertemplate": f"{name}: %{{y:{number}}} {unit}<br>{AXES[by]} %{{x:{_PLACE[by]}}}<extra></extra>",
+        }
+        if line.faint:
+            trace |= {"opacity": 0.35, "hoverinfo": "skip", "hovertemplate": None, "showlegend": False}
+        drawn.append(trace)
+    return drawn
 
 
 def line_figure(
-    title: str, unit: str, lines: Mapping[str, tuple[list[int], list[float]]], number: str, height: int = 300
+    title: str,
+    unit: str,
+    lines: Mapping[str, Line],
+    number: str,
+    height: int = 300,
+    by: By = "step",
+    *,
+    log: bool = False,
+    most: int = MOST_POINTS,
 ) -> go.Figure:
-    """One chart over steps. `lines`: legend -> (steps, values); `number`: Plotly's format of a value."""
-    figure = go.Figure()
-    for position, (name, (xs, ys)) in enumerate(lines.items()):
-        xs, ys = thin(xs, ys)
-        few = len(xs) < 30
-        figure.add_trace(
-            go.Scatter(
-                x=xs,
-                y=ys,
-                name=name,
-                mode="lines+markers" if few else "lines",
-                line={"color": (FIRST, SECOND)[position % 2], "width": 2},
-                hovertemplate=f"{name}: %{{y:{number}}} {unit}<br>step %{{x}}<extra></extra>",
-            )
-        )
+    """One chart; `lines`: legend -> line on the axis `by`. All of a run is shown, however long it is."""
+    figure = go.Figure(traces(lines, unit, number, by, most))
     figure.update_layout(
         title={"text": title, "font": {"size": 15}},
         font=ink(),
         height=height,
         margin={"l": 8, "r": 8, "t": 46, "b": 8},
-        showlegend=len(lines) > 1,
+        showlegend=sum(not line.faint for line in lines.values()) > 1,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        # What a person has zoomed into stays in view when points are added.
         uirevision=title,
     )
-    figure.update_xaxes(title="step", rangemode="tozero")
-    figure.update_yaxes(title=unit)
+    figure.update_xaxes(title=AXES[by], rangemode="tozero")
+    # From 0, so that a speed that wavers by a percent looks like one; losses are told apart at their own level.
+    bottom = "normal" if unit.startswith("nats") else "tozero"
+    figure.update_yaxes(title=unit, type="log" if log else "linear", rangemode=bottom, exponentformat="power")
     return figure
-
-
-def draw_training(job_id: int, smoothing: float) -> None:
-    """Loss large, everything else small beside each other."""
-    found = recorded(job_id)
-    steps, losses = found.points("loss")
-    if not steps:
-        st.caption("The first step has not been measured yet.")
-        return
-    lines = {"training loss" + (" (smoothed)" if smoothing else ""): (steps, smooth(losses, smoothing))}
-    if found.series.get("eval_loss"):
-        lines["evaluation loss"] = found.points("eval_loss")
-    chart = line_figure("Loss", "nats per answer token", lines, ".4f", height=360)
-    st.plotly_chart(chart, key=f"loss_{job_id}", alt=f"Training and evaluation loss over {len(steps)} steps")
-    with st.grid(4, min_column_width=200):
-        for name, title, unit, number in (
-            ("learning_rate", "Learning rate", "step size", ".2e"),
-            ("grad_norm", "Gradient norm", "L2 norm", ".3f"),
-            ("tokens_per_s", "Speed", "tokens/s", ".0f"),
-            ("memory_gb", "Memory", "GB", ".2f"),
-        ):
-            if found.series.get(name):
-                figure = line_figure(title, unit, {title.lower(): found.points(name)}, number, height=220)
-                st.plotly_chart(figure, key=f"{name}_{job_id}", alt=f"{title} in {unit} over {len(steps)} steps")

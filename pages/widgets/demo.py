@@ -12,7 +12,7 @@ from core.jobs import queue
 from core.jobs.background import in_background
 from core.store.lists import experiment as stored
 from core.store.tables import Experiment, Job
-from pages.widgets.charts import recorded
+from pages.widgets.charts import recorded, thin
 from pages.widgets.errors import plain
 from pages.widgets.ladder import Mark, draw_ladder, ladder_figure
 from pages.widgets.partial import partial_marks
@@ -79,9 +79,11 @@ def _draw_task(task: DemoTask, experiment_id: int, jobs: Mapping[int, Job], expe
             if job is not None:
                 progress_bar(job, label)
                 trouble(job)
-        losses = recorded(training.id).points("loss")[1] if training is not None else []
-        if training is not None and training.status == "running" and len(losses) > 1:
-            st.metric("Training loss, nats per token", f"{losses[-1]:.3f}", chart_data=losses, chart_type="line")
+        if training is not None and training.status == "running":
+            _, losses = thin(*recorded(training.id).points("loss"))
+            if len(losses) > 1:
+                latest = f"{losses[-1]:.3f}"
+                st.metric("Training loss, nats per token", latest, chart_data=losses.tolist(), chart_type="line")
         marks = partial_marks(experiment)
         if any(mark.score is not None for mark in marks):
             _ladder(marks, experiment, "Scores so far")

@@ -10,6 +10,7 @@ import json
 import math
 import random
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import insert, select, update
@@ -22,7 +23,7 @@ from core.evaluate.report import build_report, store_report
 from core.jobs import queue
 from core.settings import get_settings
 from core.store.database import session
-from core.store.tables import Adapter, Document, Experiment, Job, Metric, Prediction
+from core.store.tables import Adapter, Document, Experiment, Job, Metric, Prediction, Sample
 from core.train.recipe import Recipe
 
 # Looks like every kind of markup a page might mistake it for.
@@ -110,18 +111,61 @@ def ended(
 
 
 def trained(dataset_id: int, steps: int = 120) -> int:
+    """A run as it looks at its end: measurements, a pre-flight, two events, and answers at every evaluation."""
     spec = {"dataset_id": dataset_id, "recipe": Recipe().model_dump(), "name": "Tickets"}
-    result = {"train_loss": 0.12, "eval_loss": 0.2, "steps": steps, "seconds": 180.0}
-    job_id = ended("train", spec, "Train: Tickets", result=result, done=steps, total=steps)
-    noise = random.Random(0)
+    result = {
+        "train_loss": 0.12,
+        "eval_loss": 0.2,
+        "best_step": steps,
+        "steps": steps,
+        "seconds": 180.0,
+        "stopped_early": False,
+    }
+    events = [
+        {"step": 40, "time": 1.7e9, "text": f"The memory was not enough: batches of 4 from here on. {NASTY}"},
+        {"step": 60, "time": 1.7e9 + 60, "text": "Resumed from the checkpoint of step 60."},
+    ]
+    notes = {"preflight": preflight(), "events": events, "batch": {"batch_size": 4, "accumulation": 2}}
+    job_id = ended("train", spec, "Train: Tickets", result=result, done=steps, total=steps, notes=notes)
+    measure(job_id, range(1, steps + 1), steps)
+    for step in range(0, steps + 1, 30):
+        answered(job_id, step, steps)
+    return job_id
+
+
+def preflight() -> list[dict]:
+    """The checks of a run, all passed, as the trainer notes them."""
+    rendered = [[f"user: {NASTY}\nassistant: ", False], ['{"queue": "MAGPIE"}', True]]
+    learned = {"examples": 54, "learned_tokens": 700, "tokens": 3600, "cut": 0, "rendered": rendered}
+    titles = {
+        "model": "The model can be read",
+        "disk": "There is room on the disk",
+        "supervision": "Every example has something to learn",
+        "step": "One step on the longest batch",
+        "evaluation": "One evaluation batch",
+        "save": "One save",
+    }
+    data = {"supervision": learned, "step": {"seconds": 1.4, "memory_gb": 2.1, "tokens": 420}}
+    return [
+        {"name": name, "title": title, "state": "ok", "detail": "As it should be.", "data": data.get(name, {})}
+        for name, title in titles.items()
+    ]
+
+
+def measure(job_id: int, steps: Iterable[int], total: int) -> None:
+    """What a run records at these steps."""
     rows = []
-    for step in range(1, steps + 1):
+    for step in steps:
+        noise = random.Random(step)
         values = {
             "loss": 3 * math.exp(-step / 30) + 0.1 + noise.random() * 0.2,
-            "learning_rate": 5e-4 * (1 - step / steps),
+            "learning_rate": 5e-4 * (1 - step / total),
             "grad_norm": 1 + noise.random(),
+            "epoch": 2 * step / total,
+            "tokens": 400.0,
             "tokens_per_s": 130 + 10 * noise.random(),
             "memory_gb": 2.1,
+            "cpu_percent": 180 + 20 * noise.random(),
         }
         if step % 30 == 0:
             values["eval_loss"] = 3 * math.exp(-step / 30) + 0.2
@@ -130,7 +174,20 @@ def trained(dataset_id: int, steps: int = 120) -> int:
         ]
     with session() as db:
         db.execute(insert(Metric), rows)
-    return job_id
+
+
+def answered(job_id: int, step: int, total: int, questions: int = 3) -> None:
+    """Answers to the fixed questions at this step: nonsense at first, right at the end."""
+    rows = []
+    for position in range(questions):
+        reference = json.dumps({"queue": QUEUES[position], "urgent": False})
+        output = reference if step == total else f"Step {step} of a long way. {NASTY}"
+        prompt = f"Message {position}: the ramp is stuck. {NASTY}"
+        rows.append(
+            Sample(job_id=job_id, step=step, position=position, prompt=prompt, reference=reference, output=output)
+        )
+    with session() as db:
+        db.add_all(rows)
 
 
 def an_adapter(train_job: int, dataset_id: int) -> int:

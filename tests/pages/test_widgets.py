@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
 from io import BytesIO
 
@@ -10,7 +9,7 @@ from core.demo import load_demo
 from core.export import safe_csv
 from core.models.package import adapter_zip, client_code, vllm_command
 from core.store.lists import adapters, indexes
-from pages.widgets.charts import smooth, thin
+from core.train.card import model_card
 from pages.widgets.diff import word_diff
 from pages.widgets.errors import plain
 from pages.widgets.ladder import RUNG_COLOURS, ladder_figure, plain_ladder
@@ -34,18 +33,6 @@ def test_word_diff_marks_what_differs() -> None:
         word_diff("queue: MAGPIE", "queue: SPLICE") == r"queue\: :red-background[SPLICE]:green-background[~~MAGPIE~~]"
     )
     assert ":red-background[" not in word_diff("", "")
-
-
-def test_thinning_keeps_the_spike() -> None:
-    ys = [0.0] * 10_000
-    ys[4321] = 9.0
-    xs, kept = thin(list(range(10_000)), ys)
-    assert len(xs) <= 800 and max(kept) == 9.0
-
-
-def test_smoothing_zero_changes_nothing_and_nan_passes() -> None:
-    assert smooth([3.0, 1.0], 0.0) == [3.0, 1.0]
-    assert math.isfinite(smooth([1.0, math.nan, 2.0], 0.5)[2])
 
 
 def test_numbers_as_people_say_them() -> None:
@@ -74,7 +61,7 @@ def test_rules_expect_of_the_demo_what_the_demo_says() -> None:
 
 def test_adapter_zip_opens_and_keeps_this_machine_private(furnished: Furnished) -> None:
     adapter = adapters()[0]
-    with zipfile.ZipFile(BytesIO(adapter_zip(adapter))) as archive:
+    with zipfile.ZipFile(BytesIO(adapter_zip(adapter, model_card(adapter)))) as archive:
         assert sorted(archive.namelist()) == [
             "adapter/README.md",
             "adapter/adapter_config.json",

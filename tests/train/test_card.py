@@ -126,7 +126,7 @@ def test_experiments_that_used_it_are_told_with_their_verdict() -> None:
         "rungs": [{"rung": "lora", "score": 0.75, "interval": [0.5, 0.9], "scored": 19, "of": 20}],
         "verdict": {"reason": "lora is the lowest rung that will do.", "rung": "lora", "outcome": "better"},
     }
-    for name, by, with_report in (("Direct", "adapter_id", True), ("Unfinished", "adapter_id", False), ("Rag", "", True)):
+    for name, by, with_report in (("Direct", "adapter_id", True), ("Pending", "adapter_id", False), ("Rag", "", True)):
         with session() as db:
             db.add(
                 Experiment(
@@ -144,7 +144,7 @@ def test_experiments_that_used_it_are_told_with_their_verdict() -> None:
     card = model_card(adapter)
     assert "**Direct**, exact_match on 20 test examples. lora is the lowest rung that will do." in card
     assert "| lora | 75.0% | 50.0 to 90.0 | 19 of 20 |" in card
-    assert "**Rag**" in card and "Unfinished" not in card
+    assert "**Rag**" in card and "Pending" not in card
     assert "Not yet." in model_card(other)
 
 

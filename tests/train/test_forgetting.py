@@ -88,33 +88,37 @@ def _adapter_on(loaded: LoadedModel, folder: Path, strength: float) -> None:
 
 
 @pytest.mark.integration
-def test_real_adapters_are_told_apart(bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, strength in (("nothing", 0.0), ("noise", 0.2)):
-        _adapter_on(load_model(BUNDLED), tmp_path / name, strength)
+def test_adapter_that_changes_nothing_has_forgotten_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    _adapter_on(load_model(str(tiny_model)), tmp_path, 0.0)
     seen: list[tuple[float, float, str]] = []
-    same = check(BUNDLED, tmp_path / "nothing", "lora", lambda *said: seen.append(said))
-    assert same.text.startswith("No forgetting seen.") and same.changed == []
-    assert same.before == same.after and same.before["of"] == N
-    assert 24 <= same.before["right"] < N, "a small model knows most of this, and has room to lose"
+    first = check(str(tiny_model), tmp_path, "lora", lambda *said: seen.append(said))
+    assert first.text.startswith("No forgetting seen.") and first.changed == []
+    assert first.before == first.after and first.before["of"] == N
     assert seen[-1][:2] == (2 * N, 2 * N) and [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
 
     asked: list[str] = []
-    broken = check(BUNDLED, tmp_path / "noise", "lora", lambda done, total, message: asked.append(message))
+    again = check(str(tiny_model), tmp_path, "lora", lambda done, total, message: asked.append(message))
+    assert again == first and "Asking the base model" not in asked, "the base model's answers are kept"
+
+
+@pytest.mark.integration
+def test_adapter_that_broke_its_model_is_found(bundled: Path, tmp_path: Path) -> None:
+    _adapter_on(load_model(BUNDLED), tmp_path, 0.2)
+    broken = check(BUNDLED, tmp_path, "lora")
     assert broken.text.startswith("Clearly forgets.")
-    assert broken.before == same.before and "Asking the base model" not in asked, "kept from the first check"
+    assert 15 < broken.before["right"] < 35, "a small model knows much of this, and has room to lose and to gain"
     assert broken.after["nll"] > broken.before["nll"] + 0.5
     for i, question in enumerate(broken.questions):
         assert (question["right_before"] != question["right_after"]) is (i in broken.changed)
-        assert question["before"] == same.questions[i]["after"]
 
 
 @pytest.mark.integration
 def test_model_that_was_trained_whole_is_checked_too(tiny_model: Path, tmp_path: Path) -> None:
+    import torch
+
     loaded = load_model(str(tiny_model))
     shutil.copytree(tiny_model, tmp_path / "whole")
     assert check(str(tiny_model), tmp_path / "whole", "full").before["nll"] > 0
-    import torch
-
     with torch.no_grad():
         for weight in loaded.model.parameters():
             weight.mul_(1.5)

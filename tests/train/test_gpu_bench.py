@@ -53,10 +53,10 @@ def test_tiny_run_measures_and_compares_every_variant(bundled: Path) -> None:
 
 def test_full_size_is_llama_31_8b() -> None:
     import torch
-    from transformers import AutoModelForCausalLM, LlamaConfig
+    from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(LlamaConfig(**SIZES[False].config, tie_word_embeddings=False))
+        network = AutoModelForCausalLM.from_config(SIZES[False].config())
     # What the hub says of meta-llama/Llama-3.1-8B.
     assert sum(parameter.numel() for parameter in network.parameters()) == 8_030_261_248
 
