@@ -9,12 +9,15 @@ from typing import Any
 
 import streamlit as st
 
+from core.data.dataset import examples_of
 from core.documents.retrieval import search
 from core.errors import UserError
 from core.models.generation import Completion, Generator, Sampling
 from core.models.open import open_generator
 from core.models.prompt import Message, Passage, build_messages
 from core.store.lists import indexes
+from core.store.tables import Adapter
+from pages.widgets.errors import guard
 from pages.widgets.passages import draw_citations
 
 
@@ -24,8 +27,17 @@ def _opened(model_id: str) -> tuple[Generator, threading.Lock]:
     return open_generator(model_id), threading.Lock()
 
 
-def open_model(model_id: str) -> None:
-    _opened(model_id)
+def ready(model_id: str) -> bool:
+    """Whether the model was loaded at this session's wish; until then, draws the button that does it."""
+    if st.session_state.get("serve_loaded") == model_id:
+        return True
+    st.caption("Loading takes a few seconds for the bundled model, and its size in memory.")
+    if st.button("Load the model", type="primary", icon=":material/memory:", key="load_model"):
+        with guard(), st.spinner("Loading the model"):
+            _opened(model_id)
+            st.session_state["serve_loaded"] = model_id
+            st.rerun()
+    return False
 
 
 def ask(
@@ -44,6 +56,43 @@ def ask(
     if completion.error is not None:
         raise UserError(completion.error, "Shorten the conversation, or start a new one.")
     return completion
+
+
+def choose_sampling() -> Sampling:
+    """How the model answers; the same wherever it is talked to. Two widgets, for a grid."""
+    longest = st.number_input("Longest answer, tokens", 8, 4096, 128, 8, key="serve_tokens", persist_state="session")
+    warmth = st.slider(
+        "Temperature",
+        0.0,
+        1.5,
+        0.0,
+        0.1,
+        key="serve_temperature",
+        persist_state="session",
+        help="0 always gives the likeliest answer; Compare measures at 0.",
+    )
+    return Sampling(int(longest), float(warmth))
+
+
+def choose_system(adapter: Adapter | None, key: str) -> list[Message]:
+    """The turn that every conversation begins with; none when it is left empty."""
+    said = st.text_area(
+        "System message",
+        value=system_turn(adapter),
+        key=key,
+        help="An adapter answers best under the instruction it was trained with.",
+    )
+    return [{"role": "system", "content": said}] if said.strip() else []
+
+
+def system_turn(adapter: Adapter | None) -> str:
+    """The instruction that the adapter's training examples begin with."""
+    if adapter is None or adapter.dataset_id is None:
+        return ""
+    first = next((example for _, example in examples_of(adapter.dataset_id, "train", 1)), None)
+    if first is None or first.messages[0]["role"] != "system":
+        return ""
+    return str(first.messages[0]["content"])
 
 
 def choose_lookup() -> tuple[int, int]:
@@ -72,3 +121,9 @@ def draw_turn(turn: dict[str, Any], key: str) -> None:
     st.text(turn["content"] or "The answer is empty.")
     if turn.get("passages"):
         draw_citations(turn["content"], turn["passages"], key)
+
+
+def effort(completion: Completion) -> str:
+    """What an answer took, in a line."""
+    cut = " · cut at the longest allowed answer" if completion.finish_reason == "length" else ""
+    return f"{completion.input_tokens:,} tokens in, {completion.output_tokens:,} out, {completion.latency_s:.1f} s{cut}"
