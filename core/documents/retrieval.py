@@ -14,6 +14,7 @@ from core.documents.storing import batches, get_index
 from core.documents.vectors import nearest
 from core.models.catalogue import embedding_entry
 from core.models.embedding import load_embedder
+from core.models.prompt import Passage
 from core.store.database import session
 from core.store.tables import Chunk, Document, Index
 
@@ -72,6 +73,11 @@ class Hit:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"matched": list(self.matched)}
+
+    @property
+    def passage(self) -> Passage:
+        """As a model is shown it."""
+        return Passage(self.title, self.text)
 
     @property
     def why(self) -> str:

@@ -22,8 +22,9 @@ from core.evaluate.statistics import DELTA, detectable_effect
 from core.models.catalogue import BUNDLED_MODEL
 from core.models.generation import Completion, Generator, Sampling
 from core.models.open import is_remote
-from core.models.prompt import Message, Passage, Shot, build_messages
+from core.models.prompt import Message, Shot, build_messages, last_question
 from core.settings import get_settings
+from core.store import lists
 from core.store.database import session
 from core.store.tables import Adapter, Dataset, Experiment, Prediction
 
@@ -39,6 +40,9 @@ class Plan(BaseModel):
     rungs: list[str] = Field(default_factory=lambda: [rung.name for rung in LADDER])
     shots: int = Field(8, ge=1, le=64, description="Worked examples in the prompt of a rung with shots.")
     passages: int = Field(2, ge=1, le=50, description="Passages in the prompt of a rung with retrieval.")
+    rag_adapter_id: int | None = Field(
+        None, description="Adapter of rungs with retrieval, trained with passages; empty: the experiment's one."
+    )
     max_new_tokens: int | None = Field(None, ge=1, le=32_768, description="Longest answer; empty: from the data.")
     temperature: float = Field(0.0, ge=0, le=2)
     answers: dict[str, bool | float | str] = Field(
@@ -127,6 +131,13 @@ def create_experiment(
         adapter=adapter_id is not None or train_job_id is not None,
         target=target,
     )
+    if plan.rag_adapter_id is not None:
+        trained_on = lists.adapter(plan.rag_adapter_id).base_model
+        if trained_on != model:
+            raise UserError(
+                f"The adapter for rungs with retrieval was trained on {trained_on}, which is not {model}.",
+                "Choose one of the same base model.",
+            )
     rungs = rungs_named(plan.rungs)
     needs_index = any(rung.retrieval for rung in rungs)
     needs_adapter = any(rung.adapter for rung in rungs)
@@ -190,7 +201,7 @@ def run_experiment(
     for rung, questions in asked.items():
         open_questions = [q for q in questions if (rung.name, q.example_id) not in done]
         answered = len(questions) - len(open_questions)
-        adapter = _adapter_folder(experiment) if rung.adapter and open_questions else None
+        adapter = _adapter_folder(rung, experiment, plan) if rung.adapter and open_questions else None
         progress(finished, total, f"{rung.name}: {answered} of {len(questions)} answers")
         for batch in generator.answer([q.chat for q in open_questions], sampling, adapter):
             _store(experiment_id, rung, [(open_questions[i], completion) for i, completion in batch])
@@ -224,20 +235,15 @@ def _questions(
     shots = choose_shots(train, plan.shots, experiment.seed) if rung.shots else []
     hits: list[list[Hit]] = [[] for _ in test]
     if rung.retrieval and experiment.index_id is not None:
-        hits = search(experiment.index_id, [_asked(example) for _, example in test], plan.passages)
+        hits = search(experiment.index_id, [last_question(example.messages) for _, example in test], plan.passages)
     return [
         Question(
             example_id,
-            build_messages(example.messages, shots, [Passage(hit.title, hit.text) for hit in found], example.tools),
+            build_messages(example.messages, shots, [hit.passage for hit in found], example.tools),
             found,
         )
         for (example_id, example), found in zip(test, hits, strict=True)
     ]
-
-
-def _asked(example: Example) -> str:
-    """What to search the documents for: the last thing the user said."""
-    return str(next(turn["content"] for turn in reversed(example.messages) if turn["role"] == "user"))
 
 
 def _answer_budget(train: Sequence[Example]) -> int:
@@ -249,13 +255,12 @@ def _answer_budget(train: Sequence[Example]) -> int:
     return min(1024, max(32, round(1.5 * longest / 3)))
 
 
-def _adapter_folder(experiment: Experiment) -> Path:
+def _adapter_folder(rung: Rung, experiment: Experiment, plan: Plan) -> Path:
+    named = experiment.adapter_id
+    if rung.retrieval and plan.rag_adapter_id is not None:
+        named = plan.rag_adapter_id
     with session(read_only=True) as db:
-        wanted = (
-            Adapter.id == experiment.adapter_id
-            if experiment.adapter_id is not None
-            else Adapter.job_id == experiment.train_job_id
-        )
+        wanted = Adapter.id == named if named is not None else Adapter.job_id == experiment.train_job_id
         adapter = db.scalar(select(Adapter).where(wanted).order_by(Adapter.id.desc()))
     folder = get_settings().home / adapter.path if adapter else None
     if folder is None or not folder.is_dir():

@@ -82,7 +82,7 @@ def build_report(experiment_id: int) -> dict[str, Any]:
         intervals=ranges,
         metric=f"({chosen.phrase})",
     )
-    setup = _setup_seconds(experiment)
+    setup = _setup_seconds(experiment, plan)
     rows = []
     for rung in rungs:
         given = [row.predictions[rung.name] for row in answered if rung.name in row.predictions]
@@ -187,18 +187,19 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _setup_seconds(experiment: Experiment) -> dict[str, float]:
-    """Seconds it took to build the index and to train the adapter, as their jobs recorded them."""
+def _setup_seconds(experiment: Experiment, plan: Plan) -> dict[str, float]:
+    """Seconds it took to build the index and to train the adapters, as their jobs recorded them."""
     found: dict[str, float] = {}
     with session(read_only=True) as db:
         for job in db.scalars(select(Job).where(Job.kind == "index", Job.status == "done")):
             if experiment.index_id is not None and job.spec.get("index_id") == experiment.index_id:
                 found["index"] = _duration(job)
-        adapter = db.get(Adapter, experiment.adapter_id) if experiment.adapter_id else None
-        train_job = adapter.job_id if adapter else experiment.train_job_id
-        trained = db.get(Job, train_job) if train_job else None
-        if trained:
-            found["adapter"] = _duration(trained)
+        for name, adapter_id in (("adapter", experiment.adapter_id), ("rag_adapter", plan.rag_adapter_id)):
+            adapter = db.get(Adapter, adapter_id) if adapter_id else None
+            train_job = adapter.job_id if adapter else experiment.train_job_id
+            trained = db.get(Job, train_job) if train_job else None
+            if trained:
+                found[name] = _duration(trained)
     return found
 
 
@@ -207,4 +208,5 @@ def _duration(job: Job) -> float:
 
 
 def _setup_of(rung: Rung, setup: dict[str, float]) -> float:
-    return rung.retrieval * setup.get("index", 0.0) + rung.adapter * setup.get("adapter", 0.0)
+    adapter = "rag_adapter" if rung.retrieval and "rag_adapter" in setup else "adapter"
+    return rung.retrieval * setup.get("index", 0.0) + rung.adapter * setup.get(adapter, 0.0)

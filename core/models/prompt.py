@@ -39,6 +39,11 @@ class Passage:
     text: str
 
 
+def last_question(messages: Sequence[Message]) -> str:
+    """What to search documents for: the last thing the user said; empty where none did."""
+    return next((str(turn["content"]) for turn in reversed(messages) if turn["role"] == "user"), "")
+
+
 def calls_text(calls: Sequence[dict[str, Any]]) -> str:
     """Tool calls as the text a model writes for them: one <tool_call> block of JSON each.
 

@@ -28,7 +28,8 @@ class Passages(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    count: int = Field(3, ge=1, le=20, description="Passages shown with each question, those that mislead included.")
+    # As many as Compare shows unless told otherwise: an adapter should meet there what it knows.
+    count: int = Field(2, ge=1, le=20, description="Passages shown with each question, those that mislead included.")
     without_source: float = Field(
         0.2, ge=0, le=1, description="Share of examples whose own passage is left out, so that only others are shown."
     )

@@ -67,15 +67,16 @@ def experiment_on(dataset: Dataset, *rungs: str, **more: Any) -> Experiment:
     return create_experiment("test", dataset.id, **({"metric": "exact_match", "plan": plan} | more))
 
 
-def random_adapter(model: Path, home: Path) -> Adapter:
+def random_adapter(model: Path, home: Path, number: int = 1) -> Adapter:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    torch.manual_seed(1)
+    torch.manual_seed(number)
+    path = f"adapters/{number}"
     config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
-    get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(home / "adapters" / "1")
-    adapter = Adapter(name="random", base_model=str(model), method="lora", path="adapters/1", eval_loss=None)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(home / path)
+    adapter = Adapter(name="random", base_model=str(model), method="lora", path=path, eval_loss=None)
     with session() as db:
         db.add(adapter)
     return adapter
@@ -103,6 +104,30 @@ def test_rungs_differ_by_their_switches_alone(watched: Watched, tiny_model: Path
             for rung, hits in db.execute(sa.select(Prediction.rung, Prediction.retrieved))
         }
     assert retrieved == {"base": [], "prompt": [], "rag": ["kinds.md"], "lora": [], "rag+lora": ["kinds.md"]}
+
+
+def test_adapter_trained_with_passages_answers_the_rungs_with_retrieval(
+    watched: Watched, tiny_model: Path, home: Path
+) -> None:
+    dataset = sorting_dataset(train=14, test=2)
+    index = create_index("d", [read_document("kinds.md", b"# Kinds\n\nA pear is a fruit.")])
+    build_index(index.id)
+    plain, with_passages = (random_adapter(tiny_model, home, number) for number in (1, 2))
+    given: dict[str, Any] = {"metric": "exact_match", "index_id": index.id, "adapter_id": plain.id}
+    plan = Plan(rungs=["rag", "lora", "rag+lora"], rag_adapter_id=with_passages.id, max_new_tokens=6)
+    with pytest.raises(UserError, match="which is not bundled"):
+        create_experiment("another base", dataset.id, plan=plan, **given)
+    with pytest.raises(UserError, match="no adapter 99"):
+        create_experiment("gone", dataset.id, plan=plan.model_copy(update={"rag_adapter_id": 99}), **given)
+
+    experiment = create_experiment("both", dataset.id, plan=plan, model=str(tiny_model), **given)
+    run_experiment(experiment.id, watched)
+    folders = [adapter for adapter, _ in watched.asked]
+    assert folders == [None] * 2 + [home / "adapters" / "1"] * 2 + [home / "adapters" / "2"] * 2
+    shutil.rmtree(home / with_passages.path)
+    again = create_experiment("vanished", dataset.id, plan=plan, model=str(tiny_model), **given)
+    with pytest.raises(UserError, match="gone"):
+        run_experiment(again.id, watched)
 
 
 def test_shots_come_from_training_and_show_every_answer_before_one_twice() -> None:
