@@ -109,7 +109,8 @@ def link(job: Job) -> None:
                 "pages/train.py",
                 label="Watch on Train" if job.status in queue.ACTIVE else "Open on Train",
                 icon=":material/model_training:",
-                query_params={"run": str(run)},
+                # The form shows a check again once it is filled with its recipe.
+                query_params={"recipe_of" if job.kind == "preflight" else "run": str(run)},
             )
     elif job.kind == "compare" and job.spec.get("experiment_id"):
         st.page_link(
@@ -134,6 +135,8 @@ def run_of(job: Job) -> int | None:
     """The job to show on Train: itself, or the run behind the adapter that it looks at, if that is still there."""
     if job.kind != "forgetting":
         return job.id
+    if "train_job_id" in job.spec:
+        return int(job.spec["train_job_id"])
     try:
         return adapter(job.spec["adapter_id"]).job_id
     except UserError:

@@ -78,8 +78,9 @@ def read_recipe(text: str, name: str) -> RecipeFile:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         # A list of layers that is wrong is not all-linear either, which needs no saying.
-        lines = [_in_words(problem, root, name) for problem in problems if problem["type"] != "literal_error"]
-        lines = lines or [_in_words(problem, root, name) for problem in problems]
+        listed = any(problem["loc"][0] == "targets" and problem["type"] != "literal_error" for problem in problems)
+        told = [p for p in problems if not (listed and p["loc"][0] == "targets" and p["type"] == "literal_error")]
+        lines = [_in_words(problem, root, name) for problem in told]
         raise UserError("\n".join(lines), f"Fields: {', '.join(RecipeFile.model_fields)}.") from error
 
 

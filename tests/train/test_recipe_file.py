@@ -71,5 +71,5 @@ def test_exponents_without_a_dot_are_numbers() -> None:
 
 def test_all_problems_are_said_at_once() -> None:
     with pytest.raises(UserError) as caught:
-        read_recipe("rank: 0\nepochs: -1\nfoo: 1\n", "r.yaml")
+        read_recipe("rank: 0\nmethod: magic\nfoo: 1\n", "r.yaml")
     assert [line.split(":")[0] for line in caught.value.what.splitlines()] == [f"r.yaml, line {n}" for n in (1, 2, 3)]
