@@ -80,7 +80,7 @@ def read_recipe(text: str, name: str) -> RecipeFile:
         # A list of layers that is wrong is not all-linear either, which needs no saying.
         listed = any(problem["loc"][0] == "targets" and problem["type"] != "literal_error" for problem in problems)
         told = [p for p in problems if not (listed and p["loc"][0] == "targets" and p["type"] == "literal_error")]
-        lines = [_in_words(problem, root, name) for problem in told]
+        lines = [_in_words(problem, root, name) for problem in sorted(told, key=lambda p: _line(root, _place(p)))]
         raise UserError("\n".join(lines), f"Fields: {', '.join(RecipeFile.model_fields)}.") from error
 
 
@@ -96,9 +96,13 @@ def _refuse_repeated(root: Any, name: str) -> None:
         lines[key.value] = key.start_mark.line + 1
 
 
+def _place(problem: Any) -> list[str]:
+    """The field's path. pydantic names the branch of a choice too, such as list[constrained-str]."""
+    return [str(part) for part in problem["loc"] if "[" not in str(part)]
+
+
 def _in_words(problem: Any, root: Any, name: str) -> str:
-    # pydantic names the branch of a choice too, such as list[constrained-str].
-    place = [str(part) for part in problem["loc"] if "[" not in str(part)]
+    place = _place(problem)
     line = _line(root, place)
     field = ".".join(place)
     if problem["type"] == "extra_forbidden":
