@@ -79,9 +79,9 @@ def take_away(adapter: Adapter) -> None:
         download_buttons(adapter)
     st.caption("Weights as safetensors, configuration and the model card; unpack it beside your code.")
     python, server = st.tabs(["Python", "vLLM server"])
-    python.code(client_code(adapter.base_model), language="python", wrap_lines=True)
+    python.code(client_code(adapter.base_model, method=adapter.method), language="python", wrap_lines=True)
     server.code(
-        vllm_command(adapter.base_model, int(adapter.recipe.get("rank", 16))),
+        vllm_command(adapter.base_model, int(adapter.recipe.get("rank", 16)), method=adapter.method),
         language="bash",
         wrap_lines=True,
     )

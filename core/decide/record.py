@@ -1,14 +1,13 @@
 """The decision record: what was decided, why, and what would change it, as a Markdown or HTML file to keep.
 
 The templates in assets/decide carry the words; this module prepares what they name. Whatever comes from people or
-models is shown letter by letter: every value that a template prints passes `_for_html` or `_for_markdown` first, and
+models is shown letter by letter: every value that a template prints passes `_for_html` or `for_markdown` first, and
 only what the template itself marks as `safe` does not.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,20 +26,12 @@ from core.decide.prices import prices, stale
 from core.decide.rulebook import FOLDER, rulebook
 from core.decide.schema import Question
 from core.errors import UserError
+from core.markdown import flat, for_markdown
 
 Judgement = Literal["confirmed", "overturned", "open"]
 
 # Steps that are told; the rest of a plan depends on what these bring to light.
 FIRST_STEPS = 3
-
-# Characters that show nothing, or turn the direction of what follows them.
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-# What has a meaning anywhere in Markdown; an underscore only at the edge of a word.
-_ANYWHERE = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])")
-# What has a meaning at the beginning of a line: headings, quotations, lists, lines, attributes.
-_AT_START = re.compile(r"^(?=[#+\-=:{])|^\d+(?=[.)](?:\s|$))")
-# Addresses become links although escaped; only an invisible joint inside them helps.
-_ADDRESS = re.compile(r"(?i)(?<=www)(?=\.)|(?<=https)(?=:)|(?<=http)(?=:)|(?<=ftp)(?=:)|(?=@)")
 
 
 @dataclass(frozen=True)
@@ -206,26 +197,12 @@ def _figure(number: float) -> str:
 
 def _lines(text: str) -> list[str]:
     """The lines of a text that show something."""
-    return [line for line in map(_flat, text.splitlines()) if line]
-
-
-def _flat(value: object) -> str:
-    """A value on one line, of characters that can be seen and stored; a lone surrogate is none."""
-    text = str(value).encode("utf-8", "replace").decode("utf-8")
-    return _UNSEEN.sub("", " ".join(text.split())).strip()
+    return [line for line in map(flat, text.splitlines()) if line]
 
 
 def _for_html(value: object) -> object:
     """What autoescaping then makes harmless."""
-    return value if isinstance(value, Markup) else _flat(value)
-
-
-def _for_markdown(value: object) -> object:
-    """One line in which nothing is markup."""
-    if isinstance(value, Markup):
-        return value
-    escaped = _ANYWHERE.sub(r"\\\g<0>", _ADDRESS.sub("\u2060", _flat(value)))
-    return _AT_START.sub(r"\g<0>\\", escaped)
+    return value if isinstance(value, Markup) else flat(value)
 
 
 @cache
@@ -233,7 +210,7 @@ def _environment(kind: Literal["html", "markdown"]) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=kind == "html",  # noqa: S701 (Markdown is escaped by `finalize`)
-        finalize=_for_html if kind == "html" else _for_markdown,
+        finalize=_for_html if kind == "html" else for_markdown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

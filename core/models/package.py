@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from pathlib import Path
 
 from core.errors import UserError
 from core.models.catalogue import BUNDLED_MODEL
@@ -13,6 +14,8 @@ from core.store.tables import Adapter
 
 # What PEFT needs; everything else in the folder belongs to the training.
 FILES = ("adapter_model.safetensors", "adapter_config.json")
+# A zip is made in memory and sent through the browser. Larger results, such as whole models, are copied as files.
+MOST_BYTES = 2 * 1024**3
 # Where the bundled model's weights are published, for machines that have not installed this product.
 PUBLISHED = {BUNDLED_MODEL: "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
@@ -22,16 +25,22 @@ def published_name(model_id: str) -> str:
     return PUBLISHED.get(model_id, model_id)
 
 
-def client_code(base_model: str, folder: str = "adapter") -> str:
-    """Python that answers one question with the adapter, needing only transformers and peft."""
-    return f"""from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+def public_name(model_id: str) -> str:
+    """The same for texts that travel: of a folder its name alone, since where it lies is nobody else's business."""
+    return Path(model_id).name if Path(model_id).is_absolute() else published_name(model_id)
 
-base = {published_name(base_model)!r}
+
+def client_code(base_model: str, folder: str = "adapter", method: str = "lora") -> str:
+    """Python that answers one question with what was trained, needing only transformers and peft."""
+    tuned = method != "full"
+    peft = "from peft import PeftModel\n" if tuned else ""
+    attach = f"model = PeftModel.from_pretrained(model, {folder!r})\n" if tuned else ""
+    return f"""{peft}from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = {(published_name(base_model) if tuned else folder)!r}
 tokenizer = AutoTokenizer.from_pretrained(base)
 model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
-model = PeftModel.from_pretrained(model, {folder!r})
-
+{attach}
 messages = [{{"role": "user", "content": "Hello"}}]
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 output = model.generate(**inputs, max_new_tokens=128, do_sample=False)
@@ -39,8 +48,10 @@ print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_to
 """
 
 
-def vllm_command(base_model: str, rank: int, folder: str = "adapter") -> str:
+def vllm_command(base_model: str, rank: int, folder: str = "adapter", method: str = "lora") -> str:
     """The command that puts the adapter behind vLLM's OpenAI-compatible server, on a machine with a GPU."""
+    if method == "full":
+        return f"vllm serve {folder}"
     # vLLM accepts these maximum ranks and no others.
     most = next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), 512)
     return (
@@ -50,43 +61,38 @@ def vllm_command(base_model: str, rank: int, folder: str = "adapter") -> str:
     )
 
 
-def adapter_zip(adapter: Adapter) -> bytes:
-    """The adapter's weights and configuration with a README. Raises UserError when its files are gone."""
+def adapter_zip(adapter: Adapter, card: str) -> bytes:
+    """What was trained, with its model card as README.md.
+
+    Raises UserError when files are gone, or a whole model is too large to go through a browser.
+    """
     folder = get_settings().home / adapter.path
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    whole = adapter.method == "full"
+    needed = ("config.json",) if whole else FILES
+    missing = [name for name in needed if not (folder / name).is_file()]
     if missing:
         raise UserError(f"The adapter {adapter.name} has lost {' and '.join(missing)}.", "Train it again.")
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    # The trainer wrote where the base model lies on this machine, which is nobody else's business.
-    config["base_model_name_or_path"] = published_name(adapter.base_model)
+    files = [path for path in sorted(folder.iterdir()) if path.name != "README.md"] if whole else [folder / FILES[0]]
+    size = sum(path.stat().st_size for path in files)
+    if size > MOST_BYTES:
+        raise UserError(
+            f"{adapter.name} holds {size / 1e9:.1f} GB, too much to send through a browser.",
+            f"Copy the folder {adapter.path} out of the home folder instead.",
+        )
+    inside = "model" if whole else "adapter"
     out = io.BytesIO()
     # Weights do not shrink; storing them is quick.
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        archive.write(folder / "adapter_model.safetensors", "adapter/adapter_model.safetensors")
-        archive.writestr("adapter/adapter_config.json", json.dumps(config, indent=2) + "\n")
-        archive.writestr("adapter/README.md", _readme(adapter))
+        for path in files:
+            archive.write(path, f"{inside}/{path.name}")
+        if not whole:
+            archive.writestr(f"{inside}/{FILES[1]}", _public_config(folder / FILES[1], adapter.base_model))
+        archive.writestr(f"{inside}/README.md", card)
     return out.getvalue()
 
 
-def _readme(adapter: Adapter) -> str:
-    loss = "" if adapter.eval_loss is None else f"Evaluation loss: {adapter.eval_loss:.4f} nats per answer token.\n"
-    recipe = "\n".join(f"- {name}: {value}" for name, value in adapter.recipe.items() if name != "model")
-    return f"""# A LoRA adapter made with Lowest Rung
-
-Base model: {published_name(adapter.base_model)}
-{loss}
-## Recipe
-
-{recipe}
-
-## Use it
-
-```python
-{client_code(adapter.base_model)}```
-
-On a machine with a GPU, behind an OpenAI-compatible server:
-
-```
-{vllm_command(adapter.base_model, int(adapter.recipe.get("rank", 16)))}
-```
-"""
+def _public_config(path: Path, base_model: str) -> str:
+    """PEFT's configuration, in which the trainer wrote where the base model lies on this machine."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = public_name(base_model)
+    return json.dumps(config, indent=2) + "\n"

@@ -107,7 +107,7 @@ def test_adapter_that_broke_its_model_is_found(bundled: Path, tmp_path: Path) ->
     broken = check(BUNDLED, tmp_path, "lora")
     assert broken.text.startswith("Clearly forgets.")
     assert 15 < broken.before["right"] < 35, "a small model knows much of this, and has room to lose and to gain"
-    assert broken.after["nll"] > broken.before["nll"] + 0.5
+    assert broken.after["nll"] > broken.before["nll"] and broken.after["right"] < broken.before["right"]
     for i, question in enumerate(broken.questions):
         assert (question["right_before"] != question["right_after"]) is (i in broken.changed)
 
