@@ -86,12 +86,12 @@ def adapter_zip(adapter: Adapter, card: str) -> bytes:
         for path in files:
             archive.write(path, f"{inside}/{path.name}")
         if not whole:
-            archive.writestr(f"{inside}/{FILES[1]}", _public_config(folder / FILES[1], adapter.base_model))
+            archive.writestr(f"{inside}/{FILES[1]}", public_config(folder / FILES[1], adapter.base_model))
         archive.writestr(f"{inside}/README.md", card)
     return out.getvalue()
 
 
-def _public_config(path: Path, base_model: str) -> str:
+def public_config(path: Path, base_model: str) -> str:
     """PEFT's configuration, in which the trainer wrote where the base model lies on this machine."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = public_name(base_model)

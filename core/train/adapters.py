@@ -84,8 +84,7 @@ def keep_checkpoint(job_id: int) -> Adapter:
     # Imported only now, since the trainer's modules come with it.
     from core.train.job import figures, store_adapter
 
-    took = (job.finished_at or 0.0) - (job.started_at or 0.0)
-    adapter = store_adapter(job_id, job.spec, checkpoint, figures(job.notes, int(job.done), took))
+    adapter = store_adapter(job_id, job.spec, checkpoint, figures(job.notes, int(job.done)))
     with session() as db:
         db.execute(update(Job).where(Job.id == job_id).values(result={"adapter_id": adapter.id}))
     return adapter

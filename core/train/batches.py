@@ -21,7 +21,7 @@ SAME_LOGITS = 0.05
 
 def rows(encoded: Sequence[EncodedExample], pack_to: int | None = None) -> Dataset:
     """One row per example, or rows of up to `pack_to` tokens of whole examples (best fit decreasing)."""
-    dataset = Dataset.from_list([vars(example) for example in encoded])
+    dataset = Dataset.from_list([{"input_ids": one.input_ids, "labels": one.labels} for one in encoded])
     return dataset if pack_to is None else pack_dataset(dataset, pack_to, "bfd")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,18 @@ def best_checkpoint(folder: Path) -> Path | None:
 
 def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
+
+
+def ending(checkpoint: Path) -> str:
+    """How the run ended there: "all" with its last step, "early" by its evaluations, "" when there is more to learn."""
+    state = _state(checkpoint) or {}
+    stopping = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback")
+    if state.get("global_step", 0) >= state.get("max_steps", math.inf):
+        return "all"
+    if stopping is None:
+        return ""
+    waited = stopping["attributes"]["early_stopping_patience_counter"]
+    return "early" if waited >= stopping["args"]["early_stopping_patience"] else ""
 
 
 def eval_loss_of(checkpoint: Path) -> float | None:

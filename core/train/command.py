@@ -89,7 +89,8 @@ def _index(data: Data, folder: Path) -> int:
     with session(read_only=True) as db:
         known = [index.id for index in db.scalars(select(IndexRow))]
     if data.documents is not None:
-        index_id = create_index(data.documents.name, read_folder(folder / data.documents)).id
+        path = (folder / data.documents).resolve()
+        index_id = create_index(path.name, read_folder(path)).id
     elif data.index in known and data.index is not None:
         index_id = data.index
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from core.data.dataset import examples_of
 from core.data.example import Example
 from core.errors import UserError
 from core.jobs.context import JobContext, Stopped
+from core.models.package import public_config
 from core.models.prompt import Passage
 from core.settings import get_settings
 from core.store.database import session
@@ -58,21 +60,29 @@ def run(context: JobContext) -> dict[str, Any]:
 
     A stopped or killed run goes on from its last checkpoint. One that is stopped to be kept ends as done.
     """
+    # Written once the adapter is safe: whatever kills the process from there on, nothing is trained again.
+    kept = context.folder / "result.json"
+    if not kept.is_file():
+        scratch = kept.with_suffix(".writing")
+        scratch.write_text(json.dumps(_train(context)), encoding="utf-8")
+        scratch.replace(kept)
+    remove_checkpoints(context.folder)
+    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return found
+
+
+def _train(context: JobContext) -> dict[str, Any]:
+    """Train, and keep the best as an adapter. Raises Stopped when the run shall not end as done."""
     recorder: Recorder = JobRecorder(context)
     work = work_of(context)
     _forget_lost_steps(context, recorder)
     result = train(work.recipe, work.train, work.validation, context.folder, recorder, passages=work.passages)
-    if result.stopped and context.stop_then != "keep":
+    if context.stop_then == "discard" or (result.stopped and context.stop_then != "keep"):
         raise Stopped
-    if result.best is None:
-        raise UserError("The run ended before anything was saved.", "Start it again.")
     if result.stopped or result.stopped_early:
         why = "as you asked" if result.stopped else "since the validation loss had stopped falling"
         add_event(recorder, result.steps, f"Ended at step {result.steps}, {why}.")
-    adapter = store_adapter(
-        context.job_id, context.spec, result.best, figures(context.notes, result.steps, result.seconds)
-    )
-    remove_checkpoints(context.folder)
+    adapter = store_adapter(context.job_id, context.spec, result.best, figures(context.notes, result.steps))
     return {
         "adapter_id": adapter.id,
         "train_loss": result.train_loss,
@@ -101,6 +111,9 @@ def store_adapter(job_id: int, spec: dict[str, Any], checkpoint: Path, figures: 
         number = f"{job_id}-{len(earlier) + 1}" if earlier else f"{job_id}"
         adapter = Adapter(name=spec["name"], job_id=job_id, path=f"adapters/{number}", method=recipe.method)
     copy_result(checkpoint, home / adapter.path)
+    config = home / adapter.path / "adapter_config.json"
+    if config.is_file():
+        config.write_text(public_config(config, recipe.model), encoding="utf-8")
     with session() as db:
         dataset = db.get(Dataset, spec["dataset_id"])
         adapter.dataset_id = dataset.id if dataset else None
@@ -135,10 +148,14 @@ class Work:
 
 
 def work_of(context: JobContext) -> Work:
-    """Raises UserError when the passages' index is missing."""
+    """Raises UserError when the data set is gone, or the passages' index is missing."""
     from core.train.passages import passages_for
 
     recipe, dataset_id = Recipe.model_validate(context.spec["recipe"]), context.spec["dataset_id"]
+    with session(read_only=True) as db:
+        dataset = db.get(Dataset, dataset_id)
+    if dataset is None or dataset.importing_at is not None:
+        raise UserError("The data set of this run was deleted.", "Import it again, and start a new run on it.")
     learned, held_out = (
         [example for _, example in examples_of(dataset_id, split)] for split in ("train", "validation")
     )
@@ -161,12 +178,12 @@ def _forget_lost_steps(context: JobContext, recorder: Recorder) -> None:
         add_event(recorder, step, f"Resumed from the checkpoint of step {step}.")
 
 
-def figures(notes: dict[str, Any], steps: int, seconds: float) -> dict[str, Any]:
-    """What the adapter's notes say of its run, from the job's notes and what it took in the end."""
+def figures(notes: dict[str, Any], steps: int) -> dict[str, Any]:
+    """What the adapter's notes say of its run, from the job's notes and the steps it took in the end."""
     checks = {check["name"]: check["data"] for check in notes.get("preflight", [])}
     return {
         "steps": steps,
-        "seconds": seconds,
+        "seconds": notes.get("seconds"),
         "license": checks.get("model", {}).get("license", ""),
         "train_examples": checks.get("supervision", {}).get("examples"),
         "learned_tokens": checks.get("supervision", {}).get("learned_tokens"),

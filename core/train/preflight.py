@@ -6,6 +6,7 @@ weights, gradients and random generators as they were.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
 from core.models.access import inspect
+from core.models.devices import this_device
 from core.train.estimate import refuse
 from core.train.recipe import Recipe
 from core.train.tokens import IGNORED, EncodedExample
@@ -103,7 +105,7 @@ def check_supervision(checklist: Checklist, tokenizer: Any, learned: Sequence[En
     """How much there is to learn from; none fully masked was seen to by `encode_all`."""
     with checklist.check("supervision") as check:
         answers, total = sum(e.learned for e in learned), sum(len(e.input_ids) for e in learned)
-        cut = sum(len(e.input_ids) == max_length for e in learned)
+        cut = sum(e.cut > 0 for e in learned)
         check.data = {
             "examples": len(learned),
             "learned_tokens": answers,
@@ -148,7 +150,8 @@ def try_out(checklist: Checklist, trainer: AnswerLossTrainer, model: Any, folder
             _check_evaluation(checklist, trainer, model)
         else:
             with checklist.check("evaluation") as check:
-                check.state, check.detail = "warn", "No validation examples: over-fitting will not be seen."
+                check.state = "warn"
+                check.detail = "No validation examples: over-fitting will not be seen, nor end the run."
         _check_save(checklist, trainer, folder)
     model.zero_grad(set_to_none=True)
     trainer.take_tokens()
@@ -202,19 +205,21 @@ def _pass(trainer: AnswerLossTrainer, model: Any, rows: Sequence[int]) -> float:
     model.zero_grad(set_to_none=True)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    if not torch.isfinite(loss):
+    _refuse_broken(float(loss))
+    return time.perf_counter() - started
+
+
+def _refuse_broken(loss: float) -> None:
+    if not math.isfinite(loss):
         raise UserError(
             "The loss is not a number before the first step: the base model's weights or their precision are broken.",
             "Download the model again, or choose another.",
         )
-    return time.perf_counter() - started
 
 
 def _refuse_beyond_memory(gb: float, trainer: AnswerLossTrainer) -> None:
     """On a CPU nothing refuses memory until the system kills the process, and this job's records with it."""
-    import psutil
-
-    if trainer.args.device.type == "cpu" and gb > (room := psutil.virtual_memory().total / 1e9):
+    if trainer.args.device.type == "cpu" and gb > (room := this_device().memory_gb):
         raise MemoryError(f"{gb:.1f} GB would be in use, and this machine has {room:.1f}")
 
 
@@ -225,6 +230,7 @@ def _check_evaluation(checklist: Checklist, trainer: AnswerLossTrainer, model: A
         model.eval()
         loss, _, _ = trainer.prediction_step(model, batch, prediction_loss_only=True)
         model.train()
+        _refuse_broken(float(loss))
         check.data = {"loss": float(loss)}
         check.detail = f"The base model's loss on {rows} validation examples: {float(loss):.3f} nats per answer token."
 

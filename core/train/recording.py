@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers import TrainerCallback
 
 from core.errors import UserError
@@ -28,6 +29,8 @@ class Recording(TrainerCallback):
         self.trainer = trainer
         self.ask = ask
         self.usage = Usage()
+        # Earlier attempts count up to the checkpoint that this one goes on from.
+        self.began = time.perf_counter() - recorder.notes.get("seconds", 0.0)
         self.step_started = 0.0
         self.step_seconds = math.inf
 
@@ -40,6 +43,8 @@ class Recording(TrainerCallback):
         self.step_started = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if args.device.type == "cuda":
+            torch.cuda.synchronize()  # it computes on after the calls that ask for it
         self.step_seconds = time.perf_counter() - self.step_started
         self.recorder.progress(state.global_step, state.max_steps, "Training")
         last = state.global_step == state.max_steps
@@ -57,6 +62,10 @@ class Recording(TrainerCallback):
             self._training_log(state, logs)
         elif "eval_loss" in logs:
             self.recorder.metric(state.global_step, eval_loss=logs["eval_loss"])
+            self._check(state.global_step, {"validation loss": logs["eval_loss"]})
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.recorder.note(seconds=time.perf_counter() - self.began)
 
     def _training_log(self, state: Any, logs: dict[str, float]) -> None:
         tokens = self.trainer.take_tokens()
@@ -71,13 +80,18 @@ class Recording(TrainerCallback):
             tokens_per_s=tokens / self.step_seconds,
             **self.usage.values(),
         )
-        if not math.isfinite(logs["loss"]) or not math.isfinite(norm):
-            # Logged before this step's checkpoint would be saved: the last one there is was good.
-            what = "loss" if not math.isfinite(logs["loss"]) else "gradient"
-            text = f"The {what} stopped being a number at step {state.global_step}: training diverged."
-            add_event(self.recorder, state.global_step, text)
-            raise UserError(
-                text,
-                "Keep what the last good checkpoint learned, or lower the learning rate (try a third of it) and start "
-                "again.",
-            )
+        self._check(state.global_step, {"loss": logs["loss"], "gradient": norm})
+
+    def _check(self, step: int, values: dict[str, float]) -> None:
+        """End the run at a value that is no number. Both kinds of loss come before this step's checkpoint would be
+        saved: the last one there is was good."""
+        broken = next((name for name, value in values.items() if not math.isfinite(value)), None)
+        if broken is None:
+            return
+        text = f"The {broken} stopped being a number at step {step}: training diverged."
+        add_event(self.recorder, step, text)
+        raise UserError(
+            text,
+            "Keep what the last good checkpoint learned, or lower the learning rate (try a third of it) and start "
+            "again.",
+        )

@@ -45,6 +45,7 @@ def _with_adapter(model: Any, recipe: Recipe) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
+    _check_targets(model, recipe.targets)
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
@@ -54,28 +55,29 @@ def _with_adapter(model: Any, recipe: Recipe) -> Any:
         use_dora=recipe.method == "dora",
         task_type="CAUSAL_LM",
     )
-    try:
-        return get_peft_model(model, config)
-    except ValueError as error:
-        if "arget modules" not in str(error):
-            raise
-        known = ", ".join(sorted(linear_layers(model)))
-        raise UserError(
-            f"The model has no layers named {', '.join(recipe.targets)}.",
-            f"Its linear layers: {known}. Name some of them, or choose all-linear.",
-        ) from error
+    return get_peft_model(model, config)
 
 
-def linear_layers(model: Any) -> set[str]:
-    """Names of the layers that can have an adapter, such as q_proj; the output head is none."""
+def _check_targets(model: Any, targets: str | list[str]) -> None:
+    """Raises UserError when a name is no linear layer's: PEFT takes no notice as long as another one is."""
     import torch
+    from transformers.pytorch_utils import Conv1D
 
+    if targets == "all-linear":
+        return
     head = model.get_output_embeddings()
-    return {
-        name.rpartition(".")[2]
+    layers = [
+        f".{name}"
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    }
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
+    ]
+    missing = [target for target in targets if not any(name.endswith(f".{target}") for name in layers)]
+    if missing:
+        known = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+        raise UserError(
+            f"The model has no linear layers named {', '.join(missing)}.",
+            f"It has: {known}. Name some of them, or choose all-linear.",
+        )
 
 
 def make_trainer(
@@ -107,7 +109,7 @@ def make_trainer(
         gradient_accumulation_steps=recipe.accumulation,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
-        warmup_steps=max(1, round(recipe.warmup * total)),
+        warmup_steps=max(1, round(recipe.warmup * total)) if recipe.warmup else 0,
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
         max_length=None,

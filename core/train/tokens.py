@@ -17,10 +17,14 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class EncodedExample:
-    """One example as token ids. `labels` repeats the ids to learn and holds IGNORED everywhere else."""
+    """One example as token ids. `labels` repeats the ids to learn and holds IGNORED everywhere else.
+
+    `cut` counts the tokens that were left out at its end.
+    """
 
     input_ids: list[int]
     labels: list[int]
+    cut: int = 0
 
     @property
     def learned(self) -> int:
@@ -44,7 +48,7 @@ def encode(
     input_ids = prompt_ids + answer_ids
     silent = len(prompt_ids) if answers_only else 1
     labels = [IGNORED] * silent + input_ids[silent:]
-    return EncodedExample(input_ids[:max_length], labels[:max_length])
+    return EncodedExample(input_ids[:max_length], labels[:max_length], max(0, len(input_ids) - max_length))
 
 
 def encode_all(
@@ -54,8 +58,10 @@ def encode_all(
     passages: Sequence[Sequence[Passage]] | None = None,
     *,
     answers_only: bool = True,
+    part: str = "training",
 ) -> list[EncodedExample]:
-    """Encode and audit; `passages[i]` stand beside example i. Raises UserError when any is cut before its answer.
+    """Encode and audit; `passages[i]` stand beside example i, `part` is what the examples are for. Raises UserError
+    when any is cut before its answer.
 
     A trainer would drop such examples in silence, and train on nothing at all if they were the only ones.
     """
@@ -68,7 +74,7 @@ def encode_all(
     if mute:
         shown = ", ".join(str(i + 1) for i in mute[:5])
         raise UserError(
-            f"{len(mute)} of {len(encoded)} training examples are longer than {max_length} tokens before their answer "
+            f"{len(mute)} of {len(encoded)} {part} examples are longer than {max_length} tokens before their answer "
             f"begins, so nothing would be learned from them (examples {shown}{', ...' if len(mute) > 5 else ''}).",
             "Raise max_length, show fewer passages, or shorten or remove these examples.",
         )

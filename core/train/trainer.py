@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import gc
 import json
-import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from core.errors import UserError
 from core.jobs.failures import is_out_of_memory
 from core.models.loading import LoadedModel, load_tokenizer
 from core.models.prompt import Passage
-from core.train.checkpoints import best_checkpoint, eval_loss_of, newest_checkpoint, step_of
+from core.train.checkpoints import best_checkpoint, ending, eval_loss_of, newest_checkpoint, step_of, train_loss_of
 from core.train.preflight import Checklist, check_model, check_supervision, try_out
 from core.train.recipe import Recipe
 from core.train.recorder import Recorder, add_event
@@ -34,12 +32,13 @@ class TrainingResult:
     """What came out. Losses are mean negative log-likelihoods per answer token, in nats.
 
     `best` is the checkpoint to keep: the one with the lowest evaluation loss, or the last without validation examples.
+    `seconds` are those of all attempts, from the pre-flight on; steps that had to be taken again count once.
     """
 
-    best: Path | None
+    best: Path
     best_step: int
     eval_loss: float | None
-    train_loss: float
+    train_loss: float | None
     steps: int
     stopped: bool
     stopped_early: bool
@@ -75,30 +74,25 @@ def train(
     goes on with half of it and twice the accumulation, which learns the same. Raises UserError when there is too
     little data, an example holds nothing to learn, or not even one example fits.
     """
-    started = time.perf_counter()
-    checklist = Checklist(recorder)
-    material = _read(recipe, train_examples, validation_examples, passages, checklist, recorder)
-    recipe = _with_batch_of(recipe, folder)
-    while True:
-        try:
-            trainer = _run(recipe, material, folder, checklist, recorder)
-            break
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        # Only here, outside the handler, is what the failed attempt held set free.
-        recipe = _halved(recipe, folder, recorder)
-    stopped = recorder.stop_requested() and trainer.state.global_step < trainer.state.max_steps
+    newest = newest_checkpoint(folder)
+    # One that was killed after its last step has nothing left to learn.
+    if newest is None or not ending(newest):
+        checklist = Checklist(recorder)
+        material = _read(recipe, train_examples, validation_examples, passages, checklist, recorder)
+        _teach(_with_batch_of(recipe, folder), material, folder, checklist, recorder)
+        newest = newest_checkpoint(folder)
     best = best_checkpoint(folder)
+    if newest is None or best is None:
+        raise UserError("The run ended before anything was saved.", "Start it again.")
     return TrainingResult(
         best=best,
-        best_step=step_of(best) if best else 0,
-        eval_loss=eval_loss_of(best) if best else None,
-        train_loss=_last(trainer, "loss"),
-        steps=trainer.state.global_step,
-        stopped=stopped,
-        stopped_early=not stopped and trainer.state.global_step < trainer.state.max_steps,
-        seconds=time.perf_counter() - started,
+        best_step=step_of(best),
+        eval_loss=eval_loss_of(best),
+        train_loss=train_loss_of(newest),
+        steps=step_of(newest),
+        stopped=not ending(newest),
+        stopped_early=ending(newest) == "early",
+        seconds=recorder.notes.get("seconds", 0.0),
     )
 
 
@@ -139,11 +133,25 @@ def _read(
     tokenizer = load_tokenizer(recipe.model)
     beside = passages or (None, None)
     learned, held_out = (
-        encode_all(tokenizer, examples, recipe.max_length, shown, answers_only=recipe.answers_only)
-        for examples, shown in zip((train_examples, validation_examples), beside, strict=True)
+        encode_all(tokenizer, examples, recipe.max_length, shown, answers_only=recipe.answers_only, part=part)
+        for part, examples, shown in zip(
+            ("training", "validation"), (train_examples, validation_examples), beside, strict=True
+        )
     )
     check_supervision(checklist, tokenizer, learned, recipe.max_length)
     return Material(learned, held_out, (train_examples, validation_examples), passages)
+
+
+def _teach(recipe: Recipe, material: Material, folder: Path, checklist: Checklist, recorder: Recorder) -> None:
+    """Attempts with smaller and smaller batches, until the memory holds one."""
+    while True:
+        try:
+            return _run(recipe, material, folder, checklist, recorder)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Only here, outside the handler, is what the failed attempt held set free.
+        recipe = _halved(recipe, folder, recorder)
 
 
 def _run(
@@ -154,15 +162,15 @@ def _run(
     recorder: Recorder,
     *,
     check_only: bool = False,
-) -> AnswerLossTrainer:
+) -> None:
     """One attempt, from loading the base model to the last step or a stop."""
     from transformers import EarlyStoppingCallback
 
     from core.train.recording import Recording
-    from core.train.setup import make_trainer, prepare
+    from core.train.setup import make_trainer
 
     recorder.progress(0, 0, "Loading the base model")
-    loaded = prepare(recipe)
+    loaded = _load(recipe)
     longest = max(len(example.input_ids) for example in material.train)
     if longest > loaded.context:
         raise UserError(
@@ -177,7 +185,19 @@ def _run(
     if recipe.patience and material.validation:
         trainer.add_callback(EarlyStoppingCallback(recipe.patience))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return trainer
+
+
+def _load(recipe: Recipe) -> LoadedModel:
+    """The model with what is trained. Raises UserError when the memory does not hold it, whatever the batch."""
+    from core.train.setup import prepare
+
+    try:
+        return prepare(recipe)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        # Without its cause, which would be taken for a batch that is too large.
+        raise _too_large(f"The memory does not hold {recipe.model} itself.", recipe) from None
 
 
 def _asking(
@@ -214,28 +234,26 @@ def _with_batch_of(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with the batch that an earlier attempt had to come down to."""
     try:
         found: dict[str, int] = json.loads((folder / "batch.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (OSError, ValueError):  # there is none, or it was killed while writing it
         return recipe
     return recipe.model_copy(update=found)
 
 
 def _halved(recipe: Recipe, folder: Path, recorder: Recorder) -> Recipe:
-    """Half the batch and twice the accumulation, remembered and said. Raises UserError when one example is too much."""
+    """Half the batch and twice the accumulation, remembered and said. Raises UserError when one example is too much.
+
+    An odd batch is divided further, so that a step still learns from the same examples.
+    """
     import torch
 
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if recipe.batch_size == 1:
-        ways = ["shorten max_length"]
-        ways += ["choose qlora, which holds the model in a third of the memory"] if recipe.method != "qlora" else []
-        ways += ["choose a smaller model", "close other programs"]
-        raise UserError(
-            f"The memory does not hold one example of {recipe.max_length:,} tokens with {recipe.model}.",
-            f"{', or '.join(ways)}.".capitalize(),
-        )
-    size = recipe.batch_size // 2
-    accumulation = math.ceil(recipe.batch_size * recipe.accumulation / size)
+        what = f"The memory does not hold one example of up to {recipe.max_length:,} tokens with {recipe.model}."
+        raise _too_large(what, recipe, "shorten max_length")
+    size = next(n for n in range(recipe.batch_size // 2, 0, -1) if recipe.batch_size % n == 0)
+    accumulation = recipe.batch_size * recipe.accumulation // size
     text = (
         f"The memory did not hold a batch of {recipe.batch_size}: going on with {size}, and {accumulation} batches to "
         f"a step instead of {recipe.accumulation}."
@@ -248,6 +266,8 @@ def _halved(recipe: Recipe, folder: Path, recorder: Recorder) -> Recipe:
     return recipe.model_copy(update=batch)
 
 
-def _last(trainer: AnswerLossTrainer, key: str) -> float:
-    values = [entry[key] for entry in trainer.state.log_history if key in entry]
-    return float(values[-1]) if values else math.nan
+def _too_large(what: str, recipe: Recipe, *ways: str) -> UserError:
+    """What does not fit, and what would."""
+    quantised = [] if recipe.method == "qlora" else ["choose qlora, which holds the model in a third of the memory"]
+    listed = ", or ".join([*ways, *quantised, "choose a smaller model", "close other programs"])
+    return UserError(what, f"{listed[0].upper()}{listed[1:]}.")

@@ -7,15 +7,21 @@ from types import TracebackType
 
 import psutil
 
+from core.models.loading import compute_device
+
 # Often enough to see the logits of one batch come and go.
 LOOK_S = 0.02
 
 
+def _on_gpu() -> bool:
+    return compute_device().startswith("cuda")
+
+
 def memory_gb() -> float:
-    """The GPU's peak since it was last reset where there is one, else this process's resident memory."""
+    """The GPU's peak since it was last reset where it computes, else this process's resident memory."""
     import torch
 
-    if torch.cuda.is_available():
+    if _on_gpu():
         return torch.cuda.max_memory_allocated() / 1e9
     return psutil.Process().memory_info().rss / 1e9
 
@@ -31,7 +37,7 @@ class Usage:
         import torch
 
         found = {"memory_gb": memory_gb(), "cpu_percent": self._process.cpu_percent()}
-        if torch.cuda.is_available():
+        if _on_gpu():
             found["gpu_percent"] = float(torch.cuda.utilization())
             found["gpu_memory_gb"] = torch.cuda.memory_reserved() / 1e9
         return found
@@ -47,7 +53,7 @@ class Peak:
     def __enter__(self) -> Peak:
         import torch
 
-        if torch.cuda.is_available():
+        if _on_gpu():
             torch.cuda.reset_peak_memory_stats()
         else:
             threading.Thread(target=self._watch, daemon=True).start()

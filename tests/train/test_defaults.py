@@ -46,7 +46,7 @@ def test_larger_models_take_smaller_steps() -> None:
         (LLAMA_8B, GPU_24, 500, "lora"),
         (LLAMA_8B, GPU_24, 10_000, "qlora"),
         (LLAMA_70B, H100, 500, "qlora"),
-        (BUNDLED_MODEL, LAPTOP, 8000, "lora"),
+        (BUNDLED_MODEL, LAPTOP, 4000, "lora"),
     ],
 )
 def test_what_is_suggested_fits_the_device(model: str, device: ThisDevice, length: int, method: str) -> None:

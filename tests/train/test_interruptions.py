@@ -162,8 +162,8 @@ def test_full_disk_ends_the_job_with_what_to_change_and_it_resumes(small_disk: P
     job_id = queue.submit("train", work)
     job = wait(job_id, ended)
     assert job.status == "failed"
-    assert job.error.startswith("The disk is full"), job.traceback
-    assert "Free some space" in job.remedy and "resume" in job.remedy
+    assert job.error.startswith("The disk has"), job.traceback
+    assert "Free some space" in job.remedy
 
     ballast.unlink()
     queue.resume(job_id)
@@ -187,5 +187,5 @@ run_foreground("train", {{"dataset_id": {dataset.id}, "recipe": {recipe.model_du
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, timeout=300)
     (job,) = queue.jobs()
     assert job.status == "failed"
-    assert job.error.startswith("The memory was not enough"), job.traceback
-    assert "batch" in job.remedy
+    assert job.error.startswith("The memory does not hold one example"), job.traceback
+    assert "max_length" in job.remedy

@@ -55,7 +55,7 @@ def test_only_the_named_layers_get_an_adapter(tiny_model: Path, tmp_path: Path) 
 
 
 def test_unknown_layers_are_refused_with_those_there_are(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no layers named attention") as caught:
+    with pytest.raises(UserError, match="no linear layers named attention") as caught:
         train(recipe(tiny_model, targets=["attention"]), examples(sorting(12)), [], tmp_path, Notes())
     assert "q_proj" in caught.value.remedy and "lm_head" not in caught.value.remedy
 

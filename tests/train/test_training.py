@@ -15,6 +15,7 @@ from core.jobs.run import run_foreground
 from core.models.generation import Sampling
 from core.models.loading import load_model
 from core.models.local import LocalGenerator
+from core.settings import get_settings
 from core.store import lists
 from core.train.checkpoints import best_checkpoint, newest_checkpoint, step_of
 from core.train.recipe import Recipe
@@ -62,7 +63,7 @@ def test_run_records_every_step_and_teaches(bundled: Path) -> None:
     (adapter,) = lists.adapters(dataset.id)
     assert job.result["adapter_id"] == adapter.id
     assert adapter.eval_loss == job.result["eval_loss"] == pytest.approx(steps[12]["eval_loss"], rel=1e-3)
-    folder = queue.get_settings().home / adapter.path
+    folder = get_settings().home / adapter.path
     assert (folder / "adapter_model.safetensors").is_file()
     assert list(queue.folder(job.id).glob("checkpoint-*")) == []
 
