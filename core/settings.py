@@ -53,8 +53,8 @@ class Settings(BaseSettings):
     device: str = "auto"
     """Where models run: `auto`, `cpu`, `cuda:0`, ..."""
 
-    stop_grace_s: float = Field(default=20, ge=0)
-    """From a stop request to SIGTERM: long enough to finish a step and save a checkpoint."""
+    stop_grace_s: float = Field(default=60, ge=0)
+    """From a stop request, or the last progress after it, to SIGTERM: long enough for one step of a large model."""
 
     kill_grace_s: float = Field(default=10, ge=0)
     """From SIGTERM to SIGKILL."""

@@ -13,6 +13,8 @@ from core.settings import get_settings
 from core.store.tables import Job
 
 ACTIVE = ("queued", "running")
+# A job that was asked to stop, and goes on giving signs of life, is ended after so many seconds all the same.
+LONGEST_STOP_S = 900.0
 
 
 def moving(opened: Session) -> list[Job]:
@@ -33,11 +35,17 @@ def settle(opened: Session) -> None:
         if job.process_started is None or not launcher.current().is_alive(job.pid, job.process_started):
             _bury(job, now)
         elif job.status == "running" and job.stop_requested_at is not None:
-            overdue = now - job.stop_requested_at - settings.stop_grace_s
+            overdue = now - _waited_since(job) - settings.stop_grace_s
             if overdue >= settings.kill_grace_s:
                 launcher.current().kill(job.pid)
             elif overdue >= 0:
                 launcher.current().terminate(job.pid)
+
+
+def _waited_since(job: Job) -> float:
+    """When a job that should stop last gave a sign of life; one that never ends in spite of them is ended as well."""
+    assert job.stop_requested_at is not None
+    return max(job.stop_requested_at, min(job.progress_at or 0.0, job.stop_requested_at + LONGEST_STOP_S))
 
 
 def _bury(job: Job, now: float) -> None:

@@ -5,6 +5,7 @@ Imported by the function that trains, since TRL takes seconds to load.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -36,6 +37,25 @@ class AnswerLossTrainer(SFTTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> SeededLengthGroups:
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return SeededLengthGroups(self.lengths(), step, self.args.seed)
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[Any, None, None]:
+        """This batch's share of the validation loss per answer token.
+
+        The evaluation weighs every batch by its examples; a mean over batches would depend on how large they are, and
+        runs with other batches, or one that had to halve its own, could not be compared.
+        """
+        inputs = self._prepare_inputs(inputs)
+        share = len(self.eval_dataset) / (len(inputs["input_ids"]) * self._answer_tokens)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            total = self.compute_loss(model, inputs, num_items_in_batch=torch.tensor(1))
+        return total * share, None, None
+
+    @cached_property
+    def _answer_tokens(self) -> int:
+        """Tokens of the validation answers; a row's first token is never predicted."""
+        return sum(label != IGNORED for labels in self.eval_dataset["labels"] for label in labels[1:])
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.data.dataset import examples_of
 from core.data.example import Example
@@ -52,7 +53,11 @@ class JobRecorder:
         return self._context.stop_then
 
     def sample(self, step: int, questions: list[Question], answers: list[str]) -> None:
-        samples.store(self._context.job_id, step, samples.answered(questions, answers))
+        try:
+            samples.store(self._context.job_id, step, samples.answered(questions, answers))
+        except SQLAlchemyError as error:
+            # Answers to read along are worth less than the run.
+            self._context.log(f"The sample answers of step {step} could not be recorded: {error.__cause__ or error}.")
 
 
 def run(context: JobContext) -> dict[str, Any]:
@@ -63,9 +68,7 @@ def run(context: JobContext) -> dict[str, Any]:
     # Written once the adapter is safe: whatever kills the process from there on, nothing is trained again.
     kept = context.folder / "result.json"
     if not kept.is_file():
-        scratch = kept.with_suffix(".writing")
-        scratch.write_text(json.dumps(_train(context)), encoding="utf-8")
-        scratch.replace(kept)
+        _write_whole(kept, json.dumps(_train(context)))
     remove_checkpoints(context.folder)
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return found
@@ -163,8 +166,21 @@ def work_of(context: JobContext) -> Work:
         return Work(recipe, learned, held_out)
     if context.spec.get("index_id") is None:
         raise UserError("The recipe shows passages, but names no index.", "Choose the index they come from.")
-    wanted = (context.spec["index_id"], recipe.passages, recipe.seed, context.progress)
-    return Work(recipe, learned, held_out, (passages_for(learned, *wanted), passages_for(held_out, *wanted)))
+    # Found once: the index may have changed when a run is resumed, and it would learn something else.
+    kept = context.folder / "passages.json"
+    if not kept.is_file():
+        wanted = (context.spec["index_id"], recipe.passages, recipe.seed, context.progress)
+        found = passages_for([*learned, *held_out], *wanted)
+        _write_whole(kept, json.dumps([[asdict(passage) for passage in shown] for shown in found]))
+    beside = [[Passage(**passage) for passage in shown] for shown in json.loads(kept.read_text(encoding="utf-8"))]
+    return Work(recipe, learned, held_out, (beside[: len(learned)], beside[len(learned) :]))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """A file that is there whole or not at all."""
+    scratch = path.with_suffix(".writing")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(path)
 
 
 def _forget_lost_steps(context: JobContext, recorder: Recorder) -> None:

@@ -224,11 +224,14 @@ def _refuse_beyond_memory(gb: float, trainer: AnswerLossTrainer) -> None:
 
 
 def _check_evaluation(checklist: Checklist, trainer: AnswerLossTrainer, model: Any) -> None:
+    import torch
+
     with checklist.check("evaluation") as check:
         rows = min(trainer.args.per_device_eval_batch_size, len(trainer.eval_dataset))
         batch = trainer.data_collator([trainer.eval_dataset[i] for i in range(rows)])
         model.eval()
-        loss, _, _ = trainer.prediction_step(model, batch, prediction_loss_only=True)
+        with torch.no_grad(), trainer.compute_loss_context_manager():
+            loss = trainer.compute_loss(model, trainer._prepare_inputs(batch))
         model.train()
         _refuse_broken(float(loss))
         check.data = {"loss": float(loss)}

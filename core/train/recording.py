@@ -17,6 +17,9 @@ from core.errors import UserError
 from core.train.recorder import Recorder, add_event
 from core.train.usage import Usage
 
+# More than this is not lost when a process is killed, however rare evaluations are.
+SAVE_EVERY_S = 600.0
+
 if TYPE_CHECKING:
     from core.train.answer_loss import AnswerLossTrainer
 
@@ -31,6 +34,7 @@ class Recording(TrainerCallback):
         self.usage = Usage()
         # Earlier attempts count up to the checkpoint that this one goes on from.
         self.began = time.perf_counter() - recorder.notes.get("seconds", 0.0)
+        self.saved = time.perf_counter()
         self.step_started = 0.0
         self.step_seconds = math.inf
 
@@ -54,6 +58,8 @@ class Recording(TrainerCallback):
             last = self.recorder.stop_then == "keep"
         if last and args.eval_strategy != "no":
             control.should_evaluate = True  # the loss of what is kept, whatever eval_steps divides
+        if time.perf_counter() - self.saved > SAVE_EVERY_S:
+            control.should_save = True
         if last or state.global_step % args.save_steps == 0:
             self.ask(state.global_step)
 
@@ -64,7 +70,12 @@ class Recording(TrainerCallback):
             self.recorder.metric(state.global_step, eval_loss=logs["eval_loss"])
             self._check(state.global_step, {"validation loss": logs["eval_loss"]})
 
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # A sign of life: whoever asked for a stop waits while there is one.
+        self.recorder.progress(state.global_step, state.max_steps, "Evaluating")
+
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.saved = time.perf_counter()
         self.recorder.note(seconds=time.perf_counter() - self.began)
 
     def _training_log(self, state: Any, logs: dict[str, float]) -> None:

@@ -129,6 +129,8 @@ def make_trainer(
         **_device_arguments(recipe, loaded),
         **arguments(recipe.report_to, folder.name, get_settings().home),
     )
+    # One run uses one GPU; transformers would spread it over all it sees, which TRL refuses.
+    config._n_gpu = min(config.n_gpu, 1)
     trainer = AnswerLossTrainer(
         model=loaded.model,
         args=config,

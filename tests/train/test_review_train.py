@@ -219,3 +219,15 @@ def test_layers_can_be_named_by_their_place(tiny_model: Path, tmp_path: Path) ->
     result = train(wanted, examples(sorting(12)), [], tmp_path, Notes())
     saved = json.loads((result.best / "adapter_config.json").read_text())
     assert saved["target_modules"] == ["layers.0.self_attn.q_proj"]
+
+
+def test_validation_loss_does_not_depend_on_the_batch(tiny_model: Path, tmp_path: Path) -> None:
+    """Per answer token, over answers of very different lengths: what runs with other batches can be compared by."""
+    held = [example(f"Say {n}", "word " * (1 + 9 * (n % 2)), str(n)) for n in range(7)]
+    found = []
+    for size in (1, 2, 7):
+        notes = Notes()
+        wanted = recipe(tiny_model, batch_size=size, learning_rate=1e-12, max_steps=1, evaluations=1)
+        train(wanted, examples(sorting(12)), held, tmp_path / str(size), notes)
+        found.append(notes.losses("eval_loss")[1])
+    assert found[1] == pytest.approx(found[0], rel=1e-5) and found[2] == pytest.approx(found[0], rel=1e-5)
