@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -9,7 +11,9 @@ from core.models.catalogue import CatalogueEntry, catalogue
 from core.models.estimate import (
     NF4_BITS,
     Device,
+    Memory,
     Shape,
+    _block_bytes,
     decode_seconds,
     serving_memory,
     serving_tokens_per_s,
@@ -109,6 +113,55 @@ def test_full_training_holds_sixteen_bytes_a_parameter_before_any_activation() -
     assert memory.adapter == 0
 
 
+def test_qlora_as_we_train_it_keeps_an_8b_model_within_what_torchtune_takes() -> None:
+    # Batch 2 x 2048, every position learned, as torchtune measures it: 7.4 GiB allocated.
+    memory = training_memory(
+        LLAMA_8B, "qlora", rank=8, sequence=2048, batch=2, fused_head=True, offloading=True, cached_tokens=600
+    )
+    assert 0.9 * 7.4 * GIB < memory.allocated < 1.1 * 7.4 * GIB
+    assert memory.allocated == pytest.approx(memory.total - memory.overhead)
+
+
+def test_dora_takes_more_than_lora_and_rslora_the_same_and_few_targets_less() -> None:
+    def taken(method: str, **more: Any) -> Memory:
+        return training_memory(
+            SMOLLM2,
+            method,
+            sequence=256,
+            batch=4,
+            checkpointing=False,
+            device="cpu",
+            **more,  # type: ignore[arg-type]
+        )
+
+    lora = taken("lora")
+    assert taken("rslora") == lora
+    assert taken("dora").activations > lora.activations
+    assert taken("dora").adapter > lora.adapter
+    # Two of seven layers, 576 in and 576 or 192 out, rank 16.
+    few = taken("lora", targets=["q_proj", "v_proj"])
+    assert few.adapter == pytest.approx(4 * 30 * 16 * (576 + 576 + 576 + 192) / 1e9)
+    assert few.activations < lora.activations
+
+
+def test_a_cpu_holds_weights_in_32_bits_and_packed_ones_in_four() -> None:
+    memories = [
+        training_memory(SMOLLM2, method, sequence=256, batch=1, checkpointing=False, device="cpu")
+        for method in ("lora", "qlora")
+    ]
+    assert memories[0].weights == pytest.approx(4 * SMOLLM2.parameters / 1e9)
+    # 106 million linear parameters at 4.127 bits, 28 million of the embedding at 32, one matrix unpacked.
+    assert memories[1].weights == pytest.approx(0.055 + 0.113 + 0.0035, abs=0.002)
+
+
+def test_sample_answers_cost_memory_only_beyond_the_room_of_a_step() -> None:
+    few = training_memory(LLAMA_8B, "qlora", sequence=2048, batch=2, cached_tokens=3 * 2112)
+    many = training_memory(LLAMA_8B, "qlora", sequence=128, batch=1, cached_tokens=10 * 2112, offloading=True)
+    assert few.cache == 0
+    assert many.cache > 1
+    assert many.cache + many.activations + many.logits == pytest.approx(10 * 2112 * LLAMA_8B.kv_bytes / 1e9)
+
+
 def test_checkpointing_saves_memory_and_costs_time() -> None:
     kept = training_memory(LLAMA_8B, "lora", sequence=2048, batch=1, checkpointing=False)
     saved = training_memory(LLAMA_8B, "lora", sequence=2048, batch=1)
@@ -185,3 +238,48 @@ def test_a_cached_prompt_is_answered_sooner_and_a_longer_one_later() -> None:
     cold = decode_seconds(LLAMA_8B, RTX_4090, 20_000, 100)
     assert decode_seconds(LLAMA_8B, RTX_4090, 20_000, 100, cached_tokens=16_000) < 0.7 * cold
     assert decode_seconds(LLAMA_8B, RTX_4090, 40_000, 100) > cold
+
+
+def saved_bytes(layers: int, method: str) -> int:
+    """What autograd keeps of a batch of 2 x 64 tokens in a network of so many layers: each storage once, no weights."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=100,
+        hidden_size=SMALL.hidden,
+        intermediate_size=SMALL.intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=SMALL.heads,
+        num_key_value_heads=SMALL.kv_heads,
+    )
+    network = LlamaForCausalLM(config)
+    if method != "full":
+        lora = LoraConfig(r=16, target_modules="all-linear", use_dora=method == "dora", task_type="CAUSAL_LM")
+        network = get_peft_model(network, lora)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    kept: dict[int, Any] = {}
+
+    def keep(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        # Matrices that DoRA forms and drops again are no activations: their first side is no number of tokens.
+        if storage.data_ptr() not in weights and tensor.shape[0] in (2, 128):
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    ids = torch.zeros(2, 64, dtype=torch.long)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network.train()(input_ids=ids, logits_to_keep=1, use_cache=False)
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+SMALL = Shape(layers=2, hidden=96, intermediate=224, heads=6, kv_heads=2, head_dim=16, vocab=100, tied=False)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("method", ["lora", "dora", "full"])
+def test_a_block_keeps_what_autograd_saves(method: str) -> None:
+    four, two = saved_bytes(4, method), saved_bytes(2, method)
+    per_layer = 128 * _block_bytes(SMALL, method, 16, "cpu", None)  # type: ignore[arg-type]
+    assert (four - two) / 2 == pytest.approx(per_layer, rel=0.02)

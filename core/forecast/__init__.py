@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from sqlalchemy import select
-
 from core.data.dataset import count_of
 from core.evaluate.statistics import detectable_effect
-from core.store.database import session
-from core.store.tables import Job
+from core.forecast.speed import seconds_per_step
+from core.jobs.background import job_device
 from core.train.recipe import Recipe
 
 # Seconds before anything has been measured on this machine: two laptop cores and the bundled model. They only feed
@@ -27,8 +25,11 @@ def index_seconds(documents: int) -> float:
 
 
 def training_seconds(dataset_id: int, recipe: Recipe) -> float:
-    """Seconds a training is expected to take, from the last one on this machine."""
-    return SECONDS_TO_START + recipe.steps(count_of(dataset_id, "train")) * _seconds_per_step()
+    """Seconds a training is expected to take: from the last pre-flight or training here of its model and method, else
+    from the last of any. `core.forecast.training` reckons from the data instead, and takes longer to say so.
+    """
+    per_step = seconds_per_step(recipe, job_device()) or SECONDS_PER_STEP
+    return SECONDS_TO_START + recipe.steps(count_of(dataset_id, "train")) * per_step
 
 
 def comparison_seconds(tests: int, rungs: Iterable[str]) -> float:
@@ -45,13 +46,3 @@ def detectable_in_words(tests: int, kind: str) -> str:
         f"With {tests} test examples, a true difference of about {100 * smallest:.0f} points or more between two "
         "rungs is found 4 times out of 5. Smaller ones may stay open."
     )
-
-
-def _seconds_per_step() -> float:
-    """What a step took in the last training on this machine, or a guess when there was none."""
-    query = select(Job).where(Job.kind == "train", Job.status == "done").order_by(Job.id.desc()).limit(1)
-    with session(read_only=True) as db:
-        last = db.scalar(query)
-    if last is None or not last.result.get("steps"):
-        return SECONDS_PER_STEP
-    return float(last.result["seconds"] / last.result["steps"])
