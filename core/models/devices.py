@@ -75,7 +75,7 @@ def _container_limit() -> float:
 
 @cache
 def cpu_tflops() -> float:
-    """10^12 operations a second of this computer's 32-bit matrix products: the best of twenty tries, as others run too."""
+    """10^12 operations a second of 32-bit matrix products here: the best of twenty tries, as others run too."""
     import numpy as np
 
     a = np.ones((SIDE, SIDE), dtype=np.float32)
