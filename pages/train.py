@@ -26,7 +26,7 @@ elif part == COMPARE:
     runs_compare.draw(runs)
 else:
     busy = first_active(runs)
-    names = {job.id: f"{job.title} (job {job.id}, {job.status})" for job in runs}
+    names = {job.id: f"{job.title} (job {job.id})" for job in runs}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         with st.container():
             chosen = choose("run", "Run", names, preferred=busy.id if busy else None)

@@ -10,6 +10,7 @@ from core.models.estimate import Memory
 from core.train.recipe import Recipe
 from pages.widgets.errors import plain
 from pages.widgets.look import ink
+from pages.widgets.money import usd
 from pages.widgets.recipe_state import KEY, put
 from pages.widgets.tables import table
 from pages.widgets.words import duration
@@ -151,8 +152,8 @@ def elsewhere(found: Forecast) -> None:
                 "memory, GB": f"{row.memory_gb:g}"
                 if row.needed_gb is None
                 else f"{row.needed_gb:.1f} of {row.memory_gb:g}",
-                "hours": None if row.hours is None else round(row.hours, 2),
-                "USD": None if row.usd is None else round(row.usd, 2),
+                "time": None if row.hours is None else duration(3600 * row.hours),
+                "cost": None if row.usd is None else usd(row.usd),
             }
             for row in found.table
         ]

@@ -45,18 +45,17 @@ def test_broken_file_then_mended_file_then_training_started_and_stopped(address:
     tab.page.get_by_text("Suggested metric").wait_for()
     tab.page.get_by_role("button", name="Train on it").click()
     tab.page.get_by_role("button", name="Start training").click()
-    stop = tab.page.get_by_role("button", name="Stop", exact=True)
-    stop.wait_for()
+    tab.page.get_by_role("button", name="Pause", exact=True).wait_for()
     tab.settle()
     assert "run=1" in tab.page.url
     tab.page.get_by_role("link", name="Jobs").click()
     tab.page.get_by_text("1 running").wait_for(timeout=30_000)
     tab.shoot("journey-running")
-    tab.page.get_by_role("button", name="Stop", exact=True).click()
-    tab.page.get_by_text("Stopping").first.wait_for(timeout=30_000)
+    tab.page.get_by_role("button", name="Pause", exact=True).click()
+    tab.page.get_by_text("Pausing").first.wait_for(timeout=30_000)
     # Loading a model is not interrupted, so the stop may be honoured only when that is done.
     tab.page.get_by_role("button", name="Resume").wait_for(timeout=120_000)
-    assert tab.page.get_by_text("Stopped at").count() == 1
+    assert tab.page.get_by_text("Paused at").count() == 1
     tab.shoot("journey-stopped")
     tab.assert_sound()
 
