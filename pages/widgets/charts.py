@@ -119,12 +119,16 @@ def line_figure(
         height=height,
         margin={"l": 8, "r": 8, "t": 46, "b": 8},
         showlegend=sum(not line.faint for line in lines.values()) > 1,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        # At the foot of the chart: Plotly's buttons lie on top of what stands at its head.
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
         # What a person has zoomed into stays in view when points are added.
         uirevision=title,
     )
     figure.update_xaxes(title=AXES[by], rangemode="tozero")
     # From 0, so that a speed that wavers by a percent looks like one; losses are told apart at their own level.
     bottom = "normal" if unit.startswith("nats") else "tozero"
-    figure.update_yaxes(title=unit, type="log" if log else "linear", rangemode=bottom, exponentformat="power")
+    figure.update_yaxes(title=unit, rangemode=bottom, exponentformat="power")
+    if log:
+        # Few ticks, each with its whole value: by default many say but a digit of it.
+        figure.update_yaxes(type="log", nticks=3, tickformat="~g")
     return figure

@@ -93,9 +93,7 @@ def figures(found: Forecast | None, recipe: Recipe, examples: int) -> None:
     if estimate.unknown:
         st.caption(plain(estimate.unknown))
     tokens = f"{estimate.tokens:,} tokens in all"
-    exact = (
-        "" if found.counted.exact else ", told from the length of the texts, as its tokenizer is not on this computer"
-    )
+    exact = "" if found.counted.exact else ", told from the length of the texts until the model is first used here"
     speed = "; the time follows from what this model was measured to take here" if found.measured else ""
     st.caption(f"On {plain(found.device.title)}: {tokens}{exact}{speed}.")
 
@@ -147,7 +145,7 @@ def elsewhere(found: Forecast) -> None:
     with st.expander("On other devices", icon=":material/memory:"):
         rows = [
             {
-                "device": row.title,
+                "device": row.title.removeprefix("NVIDIA "),  # else the cost is out of sight
                 "fits": "cannot tell" if row.fits is None else "yes" if row.fits else "no",
                 "memory, GB": f"{row.memory_gb:g}"
                 if row.needed_gb is None

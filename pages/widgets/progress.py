@@ -80,10 +80,12 @@ def progress_bar(job: Job, label: str = "") -> None:
         words.append(job.message or "Starting")
         words.append(f"{share:.0%}")
         left = queue.time_left(job)
-        if left is not None:
+        if left is not None and left >= 1:  # it takes longer than expected: nobody knows how long
             words.append(f"about {duration(left)} left")
     elif job.status == "done":
-        words.append(f"done in {duration((job.finished_at or 0) - (job.started_at or 0))}")
+        # A training was at work for all its attempts; the clock of the job tells the last one's.
+        took = (job.result or {}).get("seconds", (job.finished_at or 0) - (job.started_at or 0))
+        words.append(f"done in {duration(took)}")
     else:
         words.append(f"{state(job)[0].lower()} at {share:.0%}, {ago(job.finished_at)}")
     text = " · ".join(words)

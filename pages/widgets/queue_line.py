@@ -39,6 +39,8 @@ def _rows(jobs: Sequence[Job], device: str) -> None:
             st.caption(" · ".join(words), width="content")
     known = [left for left in map(queue.time_left, jobs) if left is not None]
     after = f", in about {duration(sum(known))}" if len(known) == len(jobs) else ""
+    if sum(job.status == "queued" for job in jobs) > 1:
+        st.page_link("pages/jobs.py", label="Change the order on Jobs", icon=":material/swap_vert:", width="content")
     # One that waits for a job that failed holds nobody up.
     if any(job.status == "running" for job in jobs):
         st.caption(f"A run started now waits for its turn behind {'it' if len(jobs) == 1 else 'them'}{after}.")

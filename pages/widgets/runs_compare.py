@@ -156,8 +156,7 @@ def _curves(jobs: Sequence[Job]) -> None:
             st.caption(f"{title}: no run has measured it yet.")
             continue
         figure = line_figure(title, "nats per answer token", lines, ".4f", 380, by, log=log)
-        # Below, where names of any length have room.
-        figure.update_layout(showlegend=True, legend={"y": -0.2, "yanchor": "top", "x": 0, "xanchor": "left"})
+        figure.update_layout(showlegend=True)  # a single run is named, too
         st.plotly_chart(figure, key=f"runs_{name}", alt=f"{title} of {len(lines)} runs over {AXES[by]}")
 
 

@@ -170,22 +170,38 @@ def test_full_disk_ends_the_job_with_what_to_change_and_it_resumes(small_disk: P
     assert wait(job_id, ended).status == "done"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is enforced by Linux only")
-def test_too_little_memory_ends_the_job_with_what_to_change(tiny_model: Path) -> None:
-    """The process may take 0.6 GB more than it has with everything imported; one batch would need several."""
+def train_within(extra_bytes: int, tiny_model: Path) -> Job:
+    """A run whose process may take so much more than it has with everything imported; its batch needs several GB."""
     records = [chat(f"Question {number}?", "word " * 400) for number in range(64)]
     dataset = create_dataset("long", File("train.jsonl", jsonl(records)))
-    recipe = Recipe(model=str(tiny_model), batch_size=512, epochs=1)
+    recipe = Recipe(model=str(tiny_model), batch_size=512, epochs=1, samples=0)
     code = f"""
 import resource, psutil, torch, trl, peft, datasets
 from core.jobs.run import run_foreground
 torch.ones(64, 64) @ torch.ones(64, 64)
-limit = psutil.Process().memory_info().vms + 600_000_000
+limit = psutil.Process().memory_info().vms + {extra_bytes}
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 run_foreground("train", {{"dataset_id": {dataset.id}, "recipe": {recipe.model_dump()}, "name": "big"}})
 """
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, timeout=300)
     (job,) = queue.jobs()
+    return job
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is enforced by Linux only")
+def test_too_little_memory_ends_the_job_with_what_to_change(tiny_model: Path) -> None:
+    job = train_within(600_000_000, tiny_model)
     assert job.status == "failed"
     assert job.error.startswith("The memory does not hold one example"), job.traceback
     assert "max_length" in job.remedy
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is enforced by Linux only")
+def test_batch_that_memory_does_not_hold_is_halved_until_it_does(tiny_model: Path) -> None:
+    """The step still learns from as many examples, and the run says what it did."""
+    job = train_within(3_000_000_000, tiny_model)
+    assert (job.status, job.error) == ("done", ""), job.traceback
+    batch = job.notes["batch"]
+    assert batch["batch_size"] < 64 and batch["batch_size"] * batch["accumulation"] == 512
+    assert job.result["steps"] == 1
+    assert "did not hold a batch of 512" in job.notes["events"][0]["text"]
