@@ -71,7 +71,7 @@ def memory_figure(memory: Memory, available_gb: float) -> go.Figure:
             line={"color": EDGE, "width": 3, "dash": "dot"},
             # Above the bar, not on it.
             annotation={"text": f"this device: {available_gb:.1f} GB", "font": {"color": EDGE}, "yanchor": "bottom"},
-            annotation_position="top left",
+            annotation_position="top left" if available_gb > memory.total / 2 else "top right",
         )
     return figure
 
@@ -145,7 +145,7 @@ def elsewhere(found: Forecast) -> None:
     with st.expander("On other devices", icon=":material/memory:"):
         rows = [
             {
-                "device": row.title.removeprefix("NVIDIA "),  # else the cost is out of sight
+                "device": row.title.removeprefix("NVIDIA ").removesuffix(" (SXM)"),  # else the cost is out of sight
                 "fits": "cannot tell" if row.fits is None else "yes" if row.fits else "no",
                 "memory, GB": f"{row.memory_gb:g}"
                 if row.needed_gb is None

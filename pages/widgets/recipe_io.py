@@ -15,7 +15,6 @@ from core.train.recipe import Recipe
 from core.train.recipe_file import RecipeFile, read_recipe, write_recipe
 from pages.widgets.errors import guard, plain
 from pages.widgets.recipe_state import KEY, fill
-from pages.widgets.tables import table
 
 # A recipe is two pages of text.
 MOST_MEGABYTES = 1
@@ -92,7 +91,9 @@ def _from_file(now: Recipe, key: str) -> None:
         differing = differences(now, found.recipe)
         if differing:
             st.markdown(f"**{len(differing)} fields change**")
-            table(differing, "The fields that the file changes in the form")
+            # Lines, which wrap: of a table in this narrow place the new values would be out of sight.
+            for row in differing:
+                st.caption(plain(f"{row['field']}: {row['in the form']} → {row['in the file']}"))
         else:
             st.markdown("The form says the same already.")
         dataset = _its_data(found)
