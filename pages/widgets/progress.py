@@ -80,7 +80,8 @@ def progress_bar(job: Job, label: str = "") -> None:
         words.append(job.message or "Starting")
         words.append(f"{share:.0%}")
         left = queue.time_left(job)
-        if left is not None and left >= 1:  # it takes longer than expected: nobody knows how long
+        # Nobody knows what is left of what takes longer than expected, or shall stop.
+        if left is not None and left >= 1 and job.stop_requested_at is None:
             words.append(f"about {duration(left)} left")
     elif job.status == "done":
         # A training was at work for all its attempts; the clock of the job tells the last one's.

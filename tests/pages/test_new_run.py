@@ -241,8 +241,9 @@ def test_recipe_file_shows_what_it_changes_and_fills_the_form(open_page: Open, f
     file = RecipeFile.of(Recipe(rank=5, epochs=3.0), dataset=77, name=dataset.name, hash=dataset.hash)
     app = open_page("train", new=1)
     app.file_uploader(key="train_recipe_file_0").upload("mine.yaml", write_recipe(file).encode()).run()
-    listed = next(table.value for table in app.dataframe if "field" in table.value)
-    assert {"rank", "epochs"} <= set(listed["field"])
+    said = [caption.value.replace("\\", "") for caption in app.caption if "→" in caption.value]
+    changes = {text.partition(":")[0]: text for text in said}
+    assert {"rank", "epochs"} <= set(changes) and changes["rank"].endswith("→ 5")
     assert "Its data set is here" in texts(app)
     app.button(key="train_use_recipe").click().run()
     assert number(app, "rank") == 5 and number(app, "epochs") == 3.0
