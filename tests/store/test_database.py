@@ -9,20 +9,52 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import UserError
 from core.settings import get_settings
 from core.store import database
-from core.store.tables import Base, Dataset, Example, Job, Metric
+from core.store.tables import Base, Dataset, Example, Experiment, Job, Metric, Prediction, Score
 
 
 def test_migrations_make_what_the_tables_say() -> None:
     with database.session() as opened:
         context = MigrationContext.configure(opened.connection(), opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_answers_of_before_survive_the_table_being_made_anew(home: Path) -> None:
+    """The fourth migration rebuilds `predictions`, which SQLite does by copying."""
+    engine = database.engine()
+    config = Config()
+    config.set_main_option("script_location", str(database.MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        for statement in (
+            "INSERT INTO datasets (id, name, hash, seed, created_at, source, notes) "
+            "VALUES (1, 'd', 'h', 0, 0, '', '{}')",
+            'INSERT INTO examples (id, dataset_id, position, split, messages, reference, "group") '
+            "VALUES (1, 1, 0, 'test', '[]', 'r', 'g')",
+            "INSERT INTO experiments (id, name, created_at, dataset_id, model, metric, delta, seed, spec) "
+            "VALUES (5, 'e', 0, 1, 'm', 'exact_match', 0.05, 0, '{}')",
+            "INSERT INTO predictions (id, experiment_id, rung, example_id, output, input_tokens, output_tokens, "
+            "latency_s, cost_usd, retrieved) VALUES (7, 5, 'base', 1, 'kept', 1, 2, 0.5, 0, '[]')",
+        ):
+            connection.execute(sa.text(statement))
+    with database.session() as opened:
+        kept = opened.get_one(Prediction, 7)
+        assert (kept.output, kept.sample, kept.key, kept.reused) == ("kept", 0, "", False)
+        opened.add(Score(prediction_id=7, metric="exact_match", value=1.0))
+    with database.session() as opened:
+        opened.execute(sa.delete(Experiment))
+    with database.session(read_only=True) as opened:
+        assert opened.scalar(sa.select(sa.func.count(Score.id))) == 0
+        assert opened.scalar(sa.select(sa.func.count(Prediction.id))) == 0
 
 
 def test_upgrade_twice_changes_nothing(home: Path) -> None:
