@@ -11,7 +11,7 @@ from core.decide.answers import Answer
 from core.decide.diagnosis import Diagnosis, diagnose
 from core.decide.second_opinion import Opinion, ask
 from core.errors import UserError
-from core.models.open import REMOTE
+from core.models.services import REMOTE
 from core.settings import get_settings
 from pages.widgets.errors import guard, plain, show_error
 from pages.widgets.ladder import RUNG_COLOURS

@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
-from core.models.generation import Completion, Sampling
+from core.models.budget import Budget, CapReached
+from core.models.generation import Completion, Request, Sampling
 from core.models.open import open_generator
 from core.models.remote import Endpoint, RemoteGenerator
 from core.settings import get_settings
 from tests.models.service import Handler, Service, echo, serving
 
-SAMPLING = Sampling(max_new_tokens=9, temperature=0.5, seed=3)
+SAMPLING = Sampling(max_new_tokens=9, temperature=0.5)
 
 
-def chats(count: int) -> list[list[dict[str, str]]]:
-    return [[{"role": "user", "content": f"question {n}"}] for n in range(count)]
+def chats(count: int) -> list[Request]:
+    return [Request([{"role": "user", "content": f"question {n}"}], seed=3) for n in range(count)]
 
 
 def ask(service: Service, count: int, **options: Any) -> list[Completion]:
@@ -156,7 +157,7 @@ def test_closing_asks_no_further_question() -> None:
 
 def test_local_adapter_cannot_be_put_on_a_remote_model(tmp_path: Any) -> None:
     with pytest.raises(UserError, match="cannot be put on the remote model"):
-        list(RemoteGenerator("m", Endpoint("http://127.0.0.1:9/v1", "")).answer(chats(1), SAMPLING, tmp_path))
+        list(RemoteGenerator("m", Endpoint("http://127.0.0.1:9/v1", "")).answer([Request([], tmp_path)], SAMPLING))
 
 
 def test_service_comes_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,3 +170,75 @@ def test_service_comes_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     assert pair[1].text == "question 0" and pair[1].cost_usd == 3
     assert service.requests[0]["model"] == "small"
     assert service.keys == {"Bearer from-settings"}
+
+
+def test_stop_asks_nothing_more_and_loses_no_answer_under_way() -> None:
+    def slow(handler: Handler, request: dict[str, Any], attempt: int) -> None:
+        time.sleep(0.1)
+        echo(handler, request, attempt)
+
+    with serving(slow) as service:
+        generator = RemoteGenerator("m", Endpoint(service.url, "", concurrency=3))
+        work = generator.answer(chats(50), SAMPLING, stop=lambda: len(service.requests) >= 6)
+        found = [pair for batch in work for pair in batch]
+        assert len(found) == len(service.requests) <= 9
+
+
+def test_older_service_is_asked_with_the_former_name_of_the_longest_answer() -> None:
+    def old(handler: Handler, request: dict[str, Any], attempt: int) -> None:
+        if "max_completion_tokens" in request:
+            handler.refuse(400, "Unrecognized request argument supplied: max_completion_tokens")
+        else:
+            echo(handler, request, attempt)
+
+    with serving(old) as service:
+        completions = ask(service, 4, concurrency=1)
+    assert [c.error for c in completions] == [None] * 4
+    assert [r.get("max_tokens") for r in service.requests] == [None, 9, 9, 9, 9]
+
+
+def test_no_more_requests_a_minute_than_allowed() -> None:
+    with serving(echo) as service:
+        generator = RemoteGenerator("m", Endpoint(service.url, "", requests_per_minute=2))
+        started = time.monotonic()
+        work = generator.answer(chats(5), SAMPLING, stop=lambda: time.monotonic() > started + 1.5)
+        assert len([pair for batch in work for pair in batch]) == len(service.requests) == 2
+    # Those that were still waiting for their turn were never sent, and nobody waited a minute for them.
+    assert time.monotonic() - started < 10
+
+
+PRICED = {"price_input": 0.0, "price_output": 1e6}  # a dollar for each token of the answer: three, of nine allowed
+
+
+def test_budget_is_never_passed_and_keeps_what_was_paid_for() -> None:
+    with serving(echo) as service:
+        budget = Budget(cap_usd=20.0)
+        generator = RemoteGenerator("m", Endpoint(service.url, "", concurrency=4, **PRICED), budget)
+        found: list[Any] = []
+        with pytest.raises(CapReached, match=r"cap of \$20.00 is reached: \$12.0000 is spent"):
+            for batch in generator.answer(chats(10), SAMPLING):
+                found += batch
+    # Four answers cost 12 dollars, and a fifth might cost 9.
+    assert len(found) == len(service.requests) == 4
+    assert sum(completion.cost_usd for _, completion in found) == budget.spent_usd == 12
+
+
+def test_request_of_unknown_fate_counts_as_paid_and_a_refused_one_does_not() -> None:
+    for fail, spent in ((Handler.drop, 9), (lambda handler: handler.refuse(401, "no"), 0)):
+        with serving(lambda handler, request, attempt, fail=fail: fail(handler)) as service:
+            budget = Budget(cap_usd=100.0)
+            generator = RemoteGenerator("m", Endpoint(service.url, "", retries=0, **PRICED), budget)
+            list(generator.answer(chats(1), SAMPLING))
+        assert budget.spent_usd == spent
+
+
+def test_models_opened_within_a_budget_are_held_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(echo) as service:
+        monkeypatch.setenv("LOWEST_RUNG_GENERATION_URL", service.url)
+        monkeypatch.setenv("LOWEST_RUNG_GENERATION_PRICE_OUTPUT", "1000000")
+        get_settings.cache_clear()
+        with Budget(cap_usd=5.0).keep():
+            held = open_generator("remote/judge")
+        with pytest.raises(CapReached):
+            list(held.answer(chats(1), SAMPLING))
+        assert len(list(open_generator("remote/judge").answer(chats(1), SAMPLING))) == 1
