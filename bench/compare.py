@@ -1,88 +1,230 @@
-"""Comparing behind a few-shot prompt: our generation against one batch at a time without prefix reuse.
+"""The whole ladder of one task: our engine against one question at a time, and against batches of a fixed size.
 
-    python -m bench.compare [--train FILE] [--test FILE] [--rounds 2]
+    python -m bench.compare [--questions 60] [--rounds 1] [--without one,batches]
 
-Both answer the same test questions behind the same worked examples, greedily, in batches of the same size, with the
-bundled model in one process; the variants take turns. The peer is transformers' own `generate` in file order, as one
-would write it. Prints the seconds, their ratio, and how many answers are the same to the letter.
+All answer the test questions of `tickets-json` by base, prompt, rag, lora and rag+lora, greedily, with the bundled
+model and one adapter in one process; retrieval is done beforehand, from the demo's documents. The peers are
+transformers' own `generate`, as one would write it: each question by itself, and batches of 16 in file order, padded
+on the left, rung after rung, every prompt computed whole. On a GPU its continuous batching takes part too, on the
+rungs without an adapter.
+
+Prints seconds, ratios, how many answers are the same to the letter as those given one at a time, and memory: what the
+process holds at most while our engine works, beside the weights of model and adapter. The adapter is trained once, in
+a process of its own (some minutes), and kept with the index in --home.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
+import sys
+import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench.machine import describe
-from core.data.files import File
-from core.data.reading import read_examples
-from core.evaluate.experiment import Plan, choose_shots
 from core.models.catalogue import BUNDLED_MODEL
-from core.models.generation import Sampling
-from core.models.loading import load_model
+from core.models.generation import Request, Sampling
 from core.models.local import LocalGenerator
-from core.models.prompt import build_messages
 
-DEMO = Path(__file__).resolve().parents[1] / "assets" / "demo" / "tickets"
-MAX_NEW_TOKENS = 32
+ROOT = Path(__file__).resolve().parents[1]
+TASK = ROOT.parent / "shared" / "data" / "ready" / "tickets-json"
+DOCUMENTS = ROOT / "assets" / "demo" / "documents"
+# (shots, retrieval, adapter)
+RUNGS = {
+    "base": (False, False, False),
+    "prompt": (True, False, False),
+    "rag": (False, True, False),
+    "lora": (False, False, True),
+    "rag+lora": (False, True, True),
+}
+SHOTS, PASSAGES, MAX_NEW_TOKENS, BATCH = 8, 2, 32, 16
+LOOK_S = 0.005
+UNTUNED = "ours without adapter"
+Answers = dict[str, list[str]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=Path, default=DEMO / "train.jsonl")
-    parser.add_argument("--test", type=Path, default=DEMO / "test.jsonl")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--task", type=Path, default=TASK, help="Folder with train.jsonl and test.jsonl.")
+    parser.add_argument("--home", type=Path, default=Path(tempfile.gettempdir()) / "lowest-rung-bench-compare")
+    parser.add_argument("--questions", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--without", default="", help="Peers to leave out, by name: one, batches.")
+    parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    train, test = (read_examples(File(path.name, path=path)) for path in (options.train, options.test))
-    shots = choose_shots(train, Plan().shots, seed=0)
-    chats = [build_messages(example.messages, shots) for example in test]
-    generator = LocalGenerator(load_model(BUNDLED_MODEL))
-    print(describe())
-    ours: list[float] = []
-    theirs: list[float] = []
-    for number in range(options.rounds):
-        started = time.perf_counter()
-        answers: dict[int, str] = {}
-        for batch in generator.answer(chats, Sampling(MAX_NEW_TOKENS)):
-            answers |= {position: completion.text for position, completion in batch}
-        ours.append(time.perf_counter() - started)
-        started = time.perf_counter()
-        plain = _plain(generator, chats)
-        theirs.append(time.perf_counter() - started)
-        same = sum(answers[i] == text for i, text in enumerate(plain))
-        print(
-            f"round {number + 1}: ours {ours[-1]:.1f} s, plain {theirs[-1]:.1f} s, same answers {same} of {len(plain)}"
-        )
-    tokens = [generator.tokenize(chat) for chat in chats]
-    shared = next(i for i, column in enumerate(zip(*tokens, strict=False)) if len(set(column)) > 1)
-    print(f"{len(chats)} questions behind a shared prefix of {shared} tokens")
-    print(f"plain / ours: {statistics.median(theirs) / statistics.median(ours):.2f}")
+    os.environ |= {"HF_HUB_OFFLINE": "1", "LOWEST_RUNG_HOME": str(options.home)}
+    if options.prepare:
+        _prepare(options.task, options.home)
+        return
+    # In a process of its own, so that what training and retrieval take is not counted.
+    command = [sys.executable, "-m", "bench.compare", "--prepare", "--home", options.home, "--task", options.task]
+    subprocess.run([str(part) for part in command], check=True, cwd=ROOT)
+    _measure(options)
 
 
-def _plain(generator: LocalGenerator, chats: list[Any]) -> list[str]:
-    """Batches in file order, padded on the left, every prompt computed whole."""
+def _measure(options: argparse.Namespace) -> None:
     import torch
 
-    model, tokenizer = generator.loaded.model, generator.loaded.tokenizer
-    texts = [tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) for chat in chats]
-    answers: list[str] = []
-    for start in range(0, len(texts), generator.batch_size):
-        inputs = tokenizer(
-            texts[start : start + generator.batch_size],
-            return_tensors="pt",
-            padding=True,
-            add_special_tokens=False,
-            return_token_type_ids=False,
-        )
-        with torch.inference_mode():
-            output = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
-        new = output[:, inputs["input_ids"].shape[1] :]
-        answers += [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+    from core.models.loading import load_model
+
+    chats = {rung: asked[: options.questions] for rung, asked in json.loads(_chats(options.home).read_text()).items()}
+    adapter = _adapter(options.home)
+    generator = LocalGenerator(load_model(BUNDLED_MODEL))
+    print(describe())
+    runs: dict[str, Callable[[], Answers]] = {"ours": lambda: _ours(generator, chats, adapter)}
+    if "one" not in options.without:
+        runs["one"] = lambda: _theirs(generator, chats, adapter, 1)
+    if "batches" not in options.without:
+        runs["batches"] = lambda: _theirs(generator, chats, adapter, BATCH)
+    if torch.cuda.is_available():
+        untuned = {rung: asked for rung, asked in chats.items() if not RUNGS[rung][2]}
+        runs[UNTUNED] = lambda: _ours(generator, untuned, adapter)
+        runs["continuous"] = lambda: _continuous(generator, untuned)
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    answers: dict[str, Answers] = {}
+    for number in range(options.rounds):
+        for name, run in runs.items():
+            peak = Peak()
+            started = time.perf_counter()
+            with peak:
+                answers[name] = run()
+            seconds[name].append(time.perf_counter() - started)
+            print(f"round {number + 1}, {name}: {seconds[name][-1]:.1f} s, at most {peak.gb:.2f} GB in memory")
+            if name == "ours" and number == 0:
+                weights = sum(p.nbytes for p in generator.loaded.model.parameters()) / 1e9
+                print(f"  of which model and adapter {weights:.2f} GB, so {peak.gb - weights:.2f} GB above them")
+    for name in [name for name in runs if name not in ("ours", UNTUNED)]:
+        ours = UNTUNED if name == "continuous" else "ours"
+        ratio = statistics.median(seconds[name]) / statistics.median(seconds[ours])
+        print(f"{name} / {ours}: {ratio:.2f}, same answers: {_same(answers, name, ours)}")
+    if {"one", "batches"} <= set(runs):
+        print(f"batches against one at a time, same answers: {_same(answers, 'batches', 'one')}")
+
+
+def _ours(generator: LocalGenerator, chats: dict[str, Any], adapter: Path) -> Answers:
+    keys = [(rung, i) for rung, asked in chats.items() for i in range(len(asked))]
+    requests = [Request(chats[rung][i], adapter if RUNGS[rung][2] else None) for rung, i in keys]
+    texts = {rung: [""] * len(asked) for rung, asked in chats.items()}
+    for batch in generator.answer(requests, Sampling(MAX_NEW_TOKENS)):
+        for position, completion in batch:
+            rung, i = keys[position]
+            texts[rung][i] = completion.text
+    return texts
+
+
+def _theirs(generator: LocalGenerator, chats: dict[str, Any], adapter: Path, size: int) -> Answers:
+    import torch
+
+    tokenizer = generator.loaded.tokenizer
+    answers: Answers = {}
+    for rung, asked in chats.items():
+        network = generator._switched_to(adapter if RUNGS[rung][2] else None)
+        answers[rung] = []
+        for start in range(0, len(asked), size):
+            inputs = tokenizer.apply_chat_template(
+                asked[start : start + size],
+                add_generation_prompt=True,
+                padding=True,
+                return_tensors="pt",
+                return_dict=True,
+            ).to(generator.loaded.device)
+            with torch.inference_mode():
+                output = network.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
+            new = output[:, inputs["input_ids"].shape[1] :]
+            answers[rung] += [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
     return answers
+
+
+def _continuous(generator: LocalGenerator, chats: dict[str, Any]) -> Answers:
+    """transformers' own continuous batching."""
+    from transformers import GenerationConfig
+
+    tokenizer = generator.loaded.tokenizer
+    network = generator._switched_to(None)
+    config = GenerationConfig(max_new_tokens=MAX_NEW_TOKENS, do_sample=False, eos_token_id=tokenizer.eos_token_id)
+    keys = [(rung, chat) for rung, asked in chats.items() for chat in asked]
+    found = network.generate_batch(inputs=[generator.tokenize(chat) for _, chat in keys], generation_config=config)
+    answers: Answers = {rung: [] for rung, _ in keys}
+    for (rung, _), output in zip(keys, found.values(), strict=True):
+        answers[rung].append(tokenizer.decode(output.generated_tokens, skip_special_tokens=True).strip())
+    return answers
+
+
+def _same(answers: dict[str, Answers], one: str, other: str) -> str:
+    pairs = [pair for rung in answers[one] for pair in zip(answers[one][rung], answers[other][rung], strict=True)]
+    return f"{sum(first == second for first, second in pairs)} of {len(pairs)}"
+
+
+class Peak:
+    """The most memory that this process holds within the block, looked at every few milliseconds."""
+
+    def __init__(self) -> None:
+        self.gb = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        import psutil
+
+        process = psutil.Process()
+        while not self._done.wait(LOOK_S):
+            self.gb = max(self.gb, process.memory_info().rss / 1e9)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+
+def _chats(home: Path) -> Path:
+    return home / "chats.json"
+
+
+def _adapter(home: Path) -> Path:
+    return home / "adapter"
+
+
+def _prepare(task: Path, home: Path) -> None:
+    """Everything that is not measured: the prompts of each rung, and an adapter; kept for the next time."""
+    from bench.silent import Silent
+    from core.data.files import File
+    from core.data.reading import read_examples
+    from core.documents.index import build_index, create_index
+    from core.documents.reading import read_folder
+    from core.documents.retrieval import search
+    from core.models.prompt import Shot, build_messages, last_question
+    from core.train.recipe import Recipe
+    from core.train.trainer import train
+
+    learn, test = (read_examples(File(f"{name}.jsonl", path=task / f"{name}.jsonl")) for name in ("train", "test"))
+    if not _chats(home).is_file():
+        index = create_index("Demo documents", read_folder(DOCUMENTS))
+        build_index(index.id)
+        found = search(index.id, [last_question(example.messages) for example in test], PASSAGES)
+        shots = [Shot(example.messages, example.reference) for example in learn[:: len(learn) // SHOTS][:SHOTS]]
+        chats = {
+            rung: [
+                build_messages(
+                    example.messages, shots if with_shots else (), [hit.passage for hit in hits] if retrieval else ()
+                )
+                for example, hits in zip(test, found, strict=True)
+            ]
+            for rung, (with_shots, retrieval, _) in RUNGS.items()
+        }
+        _chats(home).write_text(json.dumps(chats))
+    if not _adapter(home).is_dir():
+        with tempfile.TemporaryDirectory(dir=home) as scratch:
+            trained = train(Recipe(samples=0, evaluations=1), learn, [], Path(scratch), Silent())
+            trained.best.rename(_adapter(home))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.errors import UserError
-from core.models.generation import Sampling
+from core.models.generation import Request, Sampling
 from core.models.open import open_generator
 
 INSTRUCTIONS = """\
@@ -47,7 +47,7 @@ def ask(text: str, model: str) -> Opinion:
     chat = [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": text}]
     generator = open_generator(model)
     ((_, completion),) = (
-        pair for batch in generator.answer([chat], Sampling(max_new_tokens=LONGEST_ANSWER)) for pair in batch
+        pair for batch in generator.answer([Request(chat)], Sampling(max_new_tokens=LONGEST_ANSWER)) for pair in batch
     )
     if completion.error:
         raise UserError(f"{model} did not answer: {completion.error}", "The offline diagnosis stands by itself.")

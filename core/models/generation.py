@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,10 +12,19 @@ from core.models.prompt import Message
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to generate. Temperature 0 is greedy and needs no seed; above it `seed` makes a local run repeatable."""
+    """How to generate. Temperature 0 is greedy; `top_p`: words are drawn from the likeliest that make up this share."""
 
     max_new_tokens: int = 128
     temperature: float = 0.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One chat to answer, with LoRA weights or a tuned model in `adapter`; `seed` makes a drawn answer repeatable."""
+
+    chat: Sequence[Message]
+    adapter: Path | None = None
     seed: int = 0
 
 
@@ -23,8 +32,9 @@ class Sampling:
 class Completion:
     """One answer, or the reason why there is none.
 
-    `latency_s` is seconds. Remote: from sending to the last token, retries included. Local: the batch's seconds shared
-    equally among its answers, which is what one more answer costs; a lone request takes longer.
+    `latency_s` is seconds. Remote: from sending to the last token, retries included. Local: its share of the work: the
+    seconds of each pass are divided among the tokens it read, those of a shared beginning among all prompts behind it.
+    That is what one more answer costs; a lone request takes longer.
     `finish_reason` is "stop", "length" or "error"; `error` is a sentence for the user, and then `text` is empty.
     """
 
@@ -37,19 +47,25 @@ class Completion:
     error: str | None = None
 
 
+def never() -> bool:
+    """The `stop` of work that nobody stops."""
+    return False
+
+
 class Generator(Protocol):
     """Anything that answers chats."""
 
     model: str
 
     def answer(
-        self, chats: Sequence[Sequence[Message]], sampling: Sampling, adapter: Path | None = None
+        self, requests: Sequence[Request], sampling: Sampling, *, stop: Callable[[], bool] = never
     ) -> Iterator[list[tuple[int, Completion]]]:
-        """Yield lists of (position in `chats`, completion) as answers come, in any order, each position exactly once.
+        """Yield lists of (position in `requests`, completion) as answers come, in any order, each position once.
 
         Answers that came together are yielded together, so that they can be stored before more work is started.
-
-        A chat that cannot be answered yields a Completion with `error`; it never stops the others. Closing the
-        iterator stops the work at the next batch.
+        A request that cannot be answered yields a Completion with `error`; it never stops the others. An answer
+        depends on its own request alone, never on what shares its batch. `stop` is asked at least once a second
+        while something is generated; once it says yes, what has not been answered is not. Closing the iterator ends
+        the work too.
         """
         ...

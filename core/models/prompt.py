@@ -44,6 +44,11 @@ def last_question(messages: Sequence[Message]) -> str:
     return next((str(turn["content"]) for turn in reversed(messages) if turn["role"] == "user"), "")
 
 
+def quoted(passages: Sequence[Passage]) -> str:
+    """Passages as they stand in a prompt, each under its title."""
+    return "\n\n".join(f"[{passage.title}]\n{passage.text}" for passage in passages)
+
+
 def calls_text(calls: Sequence[dict[str, Any]]) -> str:
     """Tool calls as the text a model writes for them: one <tool_call> block of JSON each.
 
@@ -105,7 +110,6 @@ def build_messages(
     if passages:
         last_user = max((i for i, turn in enumerate(question) if turn["role"] == "user"), default=None)
         if last_user is not None:
-            quoted = "\n\n".join(f"[{passage.title}]\n{passage.text}" for passage in passages)
             asked = question[last_user]["content"]
-            question[last_user]["content"] = f"{PASSAGES_HEADER}\n\n{quoted}\n\n{asked}"
+            question[last_user]["content"] = f"{PASSAGES_HEADER}\n\n{quoted(passages)}\n\n{asked}"
     return [*opening, *worked, *question]

@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from core.errors import UserError
-from core.models.generation import Sampling
+from core.models.generation import Request, Sampling
 from core.models.loading import LoadedModel, compute_device, load_model, model_source
 from core.models.local import LocalGenerator, render
 from core.settings import REPOSITORY, get_settings
@@ -108,9 +108,10 @@ def examine(loaded: LoadedModel, network: Any, progress: Callable[[int], None] =
     how likely it finds each reference."""
     questions = general_questions()
     chats = [[{"role": "user", "content": question.ask}] for question in questions]
+    requests = [Request(chat) for chat in chats]
     answers, done = [""] * len(questions), 0
     progress(done)
-    for batch in LocalGenerator(replace(loaded, model=network)).answer(chats, Sampling(MAX_NEW_TOKENS)):
+    for batch in LocalGenerator(replace(loaded, model=network)).answer(requests, Sampling(MAX_NEW_TOKENS)):
         for i, completion in batch:
             answers[i] = completion.error or completion.text
         done += len(batch)

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from core.data.example import Example
-from core.models.generation import Sampling
+from core.models.generation import Request, Sampling
 from core.models.loading import LoadedModel
 from core.models.local import LocalGenerator
 from core.models.prompt import Message, Passage, build_messages
@@ -85,8 +85,8 @@ def answer(loaded: LoadedModel, network: Any, questions: Sequence[Question]) -> 
     texts = [""] * len(questions)
     with _undisturbed(loaded, network):
         generator = LocalGenerator(replace(loaded, model=network))
-        chats = [question.messages for question in questions]
-        for batch in generator.answer(chats, Sampling(MAX_NEW_TOKENS)):
+        requests = [Request(question.messages) for question in questions]
+        for batch in generator.answer(requests, Sampling(MAX_NEW_TOKENS)):
             for i, completion in batch:
                 texts[i] = completion.error or completion.text
     return texts

@@ -12,7 +12,7 @@ import streamlit as st
 from core.data.dataset import examples_of
 from core.documents.retrieval import search
 from core.errors import UserError
-from core.models.generation import Completion, Generator, Sampling
+from core.models.generation import Completion, Generator, Request, Sampling
 from core.models.open import open_generator
 from core.models.prompt import Message, Passage, build_messages
 from core.store.lists import indexes
@@ -51,10 +51,10 @@ def ask(
     generator, lock = _opened(model_id)
     prompt = build_messages(messages, (), [Passage(found["title"], found["text"]) for found in passages])
     with lock:
-        answered = [pair for batch in generator.answer([prompt], sampling, adapter) for pair in batch]
+        answered = [pair for batch in generator.answer([Request(prompt, adapter)], sampling) for pair in batch]
     completion = answered[0][1]
     if completion.error is not None:
-        raise UserError(completion.error, "Shorten the conversation, or start a new one.")
+        raise UserError(completion.error)
     return completion
 
 

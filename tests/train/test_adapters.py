@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
-from core.evaluate.experiment import Plan, create_experiment
+from core.evaluate.experiment import create_experiment
+from core.evaluate.plan import Plan
+from core.evaluate.rungs import RungChoice
 from core.jobs import queue, run
 from core.models.catalogue import BUNDLED_MODEL
 from core.settings import get_settings
@@ -84,8 +86,10 @@ def test_adapter_that_an_open_comparison_needs_is_not_cleared_away(named: str) -
     experiment = create_experiment(
         "Open",
         dataset.id,
-        metric="exact_match",
-        plan=Plan(rag_adapter_id=adapter.id if named == "passages" else None, rungs=["base", "lora"]),
+        metrics=["exact_match"],
+        plan=Plan(
+            rag_adapter_id=adapter.id if named == "passages" else None, rungs=[RungChoice(), RungChoice(adapter=True)]
+        ),
         adapter_id={"adapter": adapter.id, "passages": other.id, "run": None}[named],
         train_job_id=job_id if named == "run" else None,
     )

@@ -12,7 +12,7 @@ from core.data.dataset import examples_of
 from core.errors import UserError
 from core.jobs import queue
 from core.jobs.run import run_foreground
-from core.models.generation import Sampling
+from core.models.generation import Request, Sampling
 from core.models.loading import load_model
 from core.models.local import LocalGenerator
 from core.settings import get_settings
@@ -76,7 +76,8 @@ def test_full_training_leaves_a_model_that_answers_like_an_adapter_does(tiny_mod
     chats = [found.messages for _, found in examples_of(dataset.id, "train")][:6]
     said = {}
     for name, chosen in (("base", None), ("full", folder), ("base again", None)):
-        said[name] = [c.text for batch in generator.answer(chats, Sampling(4), chosen) for _, c in batch]
+        requests = [Request(chat, chosen) for chat in chats]
+        said[name] = [c.text for batch in generator.answer(requests, Sampling(4)) for _, c in batch]
     assert set(said["full"]) <= {"fruit", "tool"}
     assert said["base"] == said["base again"] != said["full"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +14,11 @@ from core.documents.index import build_index, create_index
 from core.documents.reading import SourceDocument, read_document
 from core.documents.retrieval import search
 from core.errors import UserError
-from core.evaluate.experiment import Plan, create_experiment, run_experiment
-from core.models.generation import Completion, Sampling
+from core.evaluate.experiment import create_experiment
+from core.evaluate.plan import Plan
+from core.evaluate.rungs import RungChoice
+from core.evaluate.running import run_experiment
+from core.models.generation import Completion, Request, Sampling, never
 from core.models.prompt import Message, Passage, build_messages, last_question
 from core.store.tables import Index
 from core.train.passages import passages_for
@@ -144,10 +147,10 @@ class Listening:
         self.chats: list[list[Message]] = []
 
     def answer(
-        self, chats: Sequence[Sequence[Message]], sampling: Sampling, adapter: Path | None = None
+        self, requests: Sequence[Request], sampling: Sampling, *, stop: Callable[[], bool] = never
     ) -> Iterator[list[tuple[int, Completion]]]:
-        self.chats += [list(each) for each in chats]
-        yield [(i, Completion("")) for i in range(len(chats))]
+        self.chats += [list(each.chat) for each in requests]
+        yield [(i, Completion("Turku")) for i in range(len(requests))]
 
 
 def test_examples_are_learned_as_the_rag_rung_asks_them(ships: Index) -> None:
@@ -156,10 +159,10 @@ def test_examples_are_learned_as_the_rag_rung_asks_them(ships: Index) -> None:
     test["messages"][1:1] = earlier
     learn = [chat(f"Is {n} a ship?", "no") for n in range(12)]
     dataset = create_dataset("d", File("a.jsonl", jsonl(learn)), File("b.jsonl", jsonl([test])))
-    plan = Plan(rungs=["rag"], passages=3)
-    experiment = create_experiment("x", dataset.id, metric="exact_match", plan=plan, index_id=ships.id)
+    plan = Plan(rungs=[RungChoice(retrieval=True)], passages=3)
+    experiment = create_experiment("x", dataset.id, metrics=["exact_match"], plan=plan, index_id=ships.id)
     listening = Listening()
-    run_experiment(experiment.id, listening)
+    run_experiment(experiment.id, lambda model: listening)
 
     ((_, one),) = examples_of(dataset.id, "test")
     (shown,) = passages_for([one], ships.id, Passages(count=3, without_source=0), seed=0)

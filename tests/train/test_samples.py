@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.jobs import queue
-from core.models.generation import Sampling
+from core.models.generation import Request, Sampling
 from core.models.loading import LoadedModel, load_model
 from core.models.local import LocalGenerator
 from core.models.prompt import Passage
@@ -89,7 +89,7 @@ def test_network_in_training_says_what_compare_would(tiny_model: Path, tmp_path:
     chats = [question.messages for question in QUESTIONS]
     for adapter, agrees in ((tmp_path, True), (None, False)):
         texts = [""] * 3
-        for batch in compare.answer(chats, Sampling(MAX_NEW_TOKENS), adapter):
+        for batch in compare.answer([Request(chat, adapter) for chat in chats], Sampling(MAX_NEW_TOKENS)):
             for i, completion in batch:
                 texts[i] = completion.text
         assert (texts == in_training) is agrees

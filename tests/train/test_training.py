@@ -12,7 +12,7 @@ from core.data.dataset import examples_of
 from core.errors import UserError
 from core.jobs import queue
 from core.jobs.run import run_foreground
-from core.models.generation import Sampling
+from core.models.generation import Request, Sampling
 from core.models.loading import load_model
 from core.models.local import LocalGenerator
 from core.settings import get_settings
@@ -71,7 +71,8 @@ def test_run_records_every_step_and_teaches(bundled: Path) -> None:
     test = [example for _, example in examples_of(dataset.id, "test")]
     answers: dict[bool, list[str]] = {}
     for tuned in (False, True):
-        batches = generator.answer([e.messages for e in test], Sampling(8), folder if tuned else None)
+        requests = [Request(e.messages, folder if tuned else None) for e in test]
+        batches = generator.answer(requests, Sampling(8))
         answers[tuned] = [completion.text for batch in batches for _, completion in batch]
     assert set(answers[True]) <= {"fruit", "tool"}
     assert not set(answers[False]) <= {"fruit", "tool"}

@@ -1,0 +1,210 @@
+"""Many prompts through one network, as few passes as possible, and the same answers as one by one.
+
+- What prompts begin with alike is read once (prefixes.py), and copied to the rows that go on from there (slots.py).
+- Rows of all rungs are written side by side. One that ends makes room for the next instead of waiting for the
+  slowest of its batch.
+- Memory is given out by tokens: long prompts get fewer slots, and as only short ones are left, slots become more.
+
+The last token of a prompt is read by the first step that writes, so reading a prompt needs no logits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, islice
+from typing import TYPE_CHECKING
+
+from core.models.prefixes import Prefix, shared_prefixes
+from core.models.rows import BEAT_S, Pool, Row, Stopped, choose
+from core.models.slots import Segment, Slots
+
+if TYPE_CHECKING:
+    import torch
+
+# Rows written side by side, memory permitting: where a pass costs as much as its tokens, rather than its weights.
+MOST_ROWS = {"cpu": 64, "cuda": 128}
+# Tokens of prompts read in one pass: enough to keep the processor busy, few enough that padding is little.
+PIECE = {"cpu": 512, "cuda": 8192}
+# A pass for a shared prefix costs about as much as reading so many tokens in a pass that is made anyway.
+WORTH = {"cpu": 32, "cuda": 512}
+# So few tokens that their pass costs about the same with more padding.
+FEW = 64
+# Keys and values of the rows on a CPU: with the libraries, the prefixes that are held and what a pass computes, the
+# process stays within a gigabyte above the weights.
+CPU_BYTES = 400 * 2**20
+# A GPU's free memory is shared with the same.
+GPU_SHARE = 0.5
+
+
+def answered(pool: Pool, bytes_per_token: int) -> Iterator[list[Row]]:
+    """The pool's rows as they are done, longest prompts first; fewer than all when it is stopped."""
+    return _Batching(pool, bytes_per_token).run()
+
+
+class _Batching:
+    def __init__(self, pool: Pool, bytes_per_token: int) -> None:
+        self.pool = pool
+        kind = pool.device.type
+        self.most_rows, self.piece = MOST_ROWS[kind], PIECE[kind]
+        self.tokens_of_memory = _memory(pool.device) // bytes_per_token
+        self.slots = Slots(pool.network, pool.device)
+        self.rows: list[Row] = []
+        # Without the last token, which is left for the first step.
+        tree = shared_prefixes([row.prompt[:-1] for row in pool.rows], WORTH[kind])
+        order = [pool.rows[item] for item, _ in self._in_order(tree) if isinstance(item, int)]
+        # What any row from here on needs at most.
+        rooms = [len(row.prompt) + pool.sampling.max_new_tokens for row in order]
+        self.rooms = list(accumulate(reversed(rooms), max))
+        self.waiting = self._read_prefixes(tree)
+
+    def run(self) -> Iterator[list[Row]]:
+        done: list[Row] = []
+        handed_over = time.perf_counter()
+        try:
+            while self.rows or self.rooms:
+                joining = self.rooms and len(self.rows) <= self.slots.rows * 3 // 4
+                if done and (joining or time.perf_counter() - handed_over >= BEAT_S):
+                    yield done
+                    done, handed_over = [], time.perf_counter()
+                if joining:
+                    self._join()
+                self._write()
+                done += self._leave()
+        except Stopped:
+            pass
+        if done:
+            yield done
+
+    def _join(self) -> None:
+        """Fill the free slots with rows that wait, their prompts read but for the last token.
+
+        They come with what their prefixes hold; the rest is read by neighbours together.
+        """
+        self._fit()
+        first = len(self.rows)
+        stored: list[int] = []
+        for row, segments in islice(self.waiting, self.slots.rows - first):
+            self.slots.fill(len(self.rows), segments)
+            self.rows.append(row)
+            stored.append(_end(segments))
+        del self.rooms[len(self.rooms) - len(stored) :]
+        joining = list(zip(self.rows[first:], stored, strict=True))
+        for group in _alike(joining, self.piece):
+            tokens = [row.prompt[start:-1] for row, start in group]
+            seconds = self._read(first, tokens, [start for _, start in group])
+            for (row, _), own in zip(group, tokens, strict=True):
+                row.seconds += seconds * len(own)
+            first += len(group)
+
+    def _fit(self) -> None:
+        """Give the slots the length of the longest row that is left, when that makes a difference."""
+        columns = 1 + max([self.rooms[-1], *(len(row.prompt) + self.pool.sampling.max_new_tokens for row in self.rows)])
+        if self.slots.columns == 0 or columns <= self.slots.columns // 2:
+            fitting = min(self.most_rows, len(self.rows) + len(self.rooms), self.tokens_of_memory // columns)
+            self.slots.resize(max(1, fitting, len(self.rows)), columns, len(self.rows))
+
+    def _read_prefixes(self, tree: Prefix) -> Iterator[tuple[Row, tuple[Segment, ...]]]:
+        """The rows in order, each with what has been read of its prompt; prefixes are read when first needed.
+
+        A free slot is needed for that: the first one after the rows.
+        """
+        path: list[tuple[Prefix, Segment, float]] = []
+        for item, depth in self._in_order(tree):
+            del path[depth:]
+            segments = tuple(segment for _, segment, _ in path)
+            if isinstance(item, int):
+                row = self.pool.rows[item]
+                row.seconds += sum(seconds for _, _, seconds in path)
+                yield row, segments
+            else:
+                slot = len(self.rows)
+                self.slots.fill(slot, segments)
+                tokens = self.pool.rows[item.example].prompt[item.start : item.end]
+                seconds = self._read(slot, [tokens], [item.start]) * len(tokens) / item.count
+                path.append((item, self.slots.kept(slot, item.start, item.end), seconds))
+
+    def _in_order(self, tree: Prefix) -> Iterator[tuple[Prefix | int, int]]:
+        """Prefixes and prompts with the number of prefixes above, depth first, so that few prefixes are held at once.
+
+        Beginning with the longest, so that the time left is rather overstated than understated.
+        """
+        stack: list[tuple[Prefix | int, int]] = [(tree, 0)]
+        while stack:
+            item, depth = stack.pop()
+            if isinstance(item, Prefix):
+                if item is not tree:
+                    yield item, depth
+                    depth += 1
+                below: list[tuple[int, Prefix | int]] = [(self.pool.rows[i].read, i) for i in item.prompts]
+                below += [(branch.longest, branch) for branch in item.branches]
+                stack += [(each, depth) for _, each in sorted(below, key=lambda pair: pair[0])]
+            else:
+                yield item, depth
+
+    def _read(self, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> float:
+        """Read prompts, in pieces if they are long. Returns seconds per token."""
+        longest = max(map(len, tokens))
+        width = max(1, self.piece // len(tokens))
+        began = time.perf_counter()
+        for offset in range(0, longest, width):
+            piece = [row[offset : offset + width] for row in tokens]
+            self._pass(first, piece, [start + offset for start in starts])
+        return (time.perf_counter() - began) / max(1, sum(map(len, tokens)))
+
+    def _write(self) -> None:
+        """One more token for every row."""
+        began = time.perf_counter()
+        logits = self._pass(0, [[row.last] for row in self.rows], [row.read for row in self.rows])
+        for row, token in zip(self.rows, choose(logits, self.rows, self.pool.sampling), strict=True):
+            row.new.append(token)
+        seconds = (time.perf_counter() - began) / len(self.rows)
+        for row in self.rows:
+            row.seconds += seconds
+
+    def _leave(self) -> list[Row]:
+        """The rows that are done; the last ones move into their slots."""
+        done = [row for row in self.rows if self.pool.done(row)]
+        slot = 0
+        while slot < len(self.rows):
+            if not self.pool.done(self.rows[slot]):
+                slot += 1
+                continue
+            last = self.rows.pop()
+            if slot < len(self.rows) and not self.pool.done(last):
+                self.slots.move(len(self.rows), slot, last.read)
+                self.rows[slot] = last
+        return done
+
+    def _pass(self, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
+        import torch
+
+        self.pool.check_stop()
+        logits = self.slots.run(self.pool.network, first, tokens, starts)
+        if self.pool.device.type == "cuda":
+            torch.cuda.synchronize(self.pool.device)  # or the time would be counted for whoever comes next
+        return logits
+
+
+def _alike(joining: Sequence[tuple[Row, int]], piece: int) -> Iterator[list[tuple[Row, int]]]:
+    """Neighbours that share a pass: at most `piece` tokens, of which a quarter may be padding, unless they are few."""
+    group: list[tuple[Row, int]] = []
+    for row, start in joining:
+        left = [each.read - begin for each, begin in [*group, (row, start)]]
+        padded = max(left) * len(left)
+        if group and (padded > piece or (padded > FEW and sum(left) < 0.75 * padded)):
+            yield group
+            group = []
+        group.append((row, start))
+    yield group
+
+
+def _end(segments: Sequence[Segment]) -> int:
+    """How many tokens the segments hold, which follow one another from the beginning."""
+    return segments[-1].start + segments[-1].layers[0][0].shape[1] if segments else 0
+
+
+def _memory(device: torch.device) -> int:
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0] * GPU_SHARE) if device.type == "cuda" else CPU_BYTES
