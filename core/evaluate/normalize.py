@@ -20,6 +20,11 @@ def normalize(text: str) -> str:
     return " ".join(bare.split())
 
 
+def storable(text: str) -> str:
+    """The text with each lone surrogate as a question mark: with one, compiled readers refuse it as no Unicode."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def parse_json(text: str) -> Any:
     """The value `text` is JSON for, or NOT_JSON. Strict: no code fence, no words around it, no NaN."""
     try:

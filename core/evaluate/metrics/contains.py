@@ -6,7 +6,7 @@ from core.evaluate.metrics.registry import metric
 from core.evaluate.normalize import normalize
 
 
-@metric("contains", title="Answer contained", kind="binary")
+@metric("contains", title="Answer contained", kind="binary", family="facts")
 def contains(prediction: str, reference: str) -> float:
     """1 if the reference's words stand in the answer, in a row and in order, after SQuAD normalisation.
 

@@ -2,39 +2,180 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-Score = Callable[[str, str], float]
+from pydantic import BaseModel, ValidationError
+
+from core.errors import UserError
+
+Kind = Literal["binary", "continuous"]
+Family = Literal["text", "labels", "json", "facts", "retrieval", "format", "language", "code", "judge", "own"]
+Need = Literal["reference", "passages", "label", "context"]
+Cost = Literal["cheap", "slow", "paid"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a metric sees of one answer. `passages`: what was retrieved, as predictions store it."""
+
+    output: str
+    reference: str
+    messages: Sequence[Mapping[str, Any]] = ()
+    label: str | None = None
+    context: str | None = None
+    passages: Sequence[Mapping[str, Any]] = ()
+    retrieval: bool = False
+    output_tokens: int = 0
+    finish_reason: str | None = None
+    example_id: int = 0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A value from 0 to 1, None where the metric does not apply to the rung; and why, as plain data."""
+
+    value: float | None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+Value = float | Scored | None
+# All metrics end up in this form: answers and their settings in, a value for each out.
+ScoreAll = Callable[[Sequence[Answer], Any], Sequence[Value]]
 REGISTERED: dict[str, Metric] = {}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A score from 0 to 1 for one prediction, higher being better. `kind` decides which statistics apply."""
+    """A score from 0 to 1 for each answer, higher being better. `kind` decides which statistics apply.
+
+    `needs`: what an example must have for it to make sense. `cost`: cheap ones are reckoned while answers come in.
+    """
 
     name: str
     title: str
-    kind: Literal["binary", "continuous"]
-    score: Score
+    kind: Kind
+    family: Family
+    needs: frozenset[Need]
+    settings: type[BaseModel] | None
+    cost: Cost
+    explanation: str
+    """One sentence, for tooltips."""
+    run: ScoreAll
+    version: str = ""
+    """Part of its identity: hash of the code of a function of one's own, which may be changed at any time."""
 
     @property
     def phrase(self) -> str:
         """The title as it stands inside a sentence: "exact match", but "JSON keys matched"."""
         return self.title if self.title[:2].isupper() else self.title[0].lower() + self.title[1:]
 
-    @property
-    def explanation(self) -> str:
-        """The first sentence of the function's docstring, for tooltips."""
-        return (self.score.__doc__ or "").strip().split("\n")[0]
+    def read_settings(self, settings: Mapping[str, Any] | BaseModel | None) -> BaseModel | None:
+        """The settings checked, defaults filled in; None for a metric without. Raises UserError."""
+        if self.settings is None:
+            if settings:
+                raise UserError(f"The metric {self.name} has no settings.", "Leave them out.")
+            return None
+        if isinstance(settings, BaseModel):
+            return settings
+        try:
+            return self.settings.model_validate(dict(settings or {}))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "settings"
+            raise UserError(
+                f"The metric {self.name}: {place} is not usable: {str(first['msg']).removeprefix('Value error, ')}.",
+                f"Known settings: {', '.join(self.settings.model_fields)}.",
+            ) from error
+
+    def score_all(
+        self, answers: Sequence[Answer], settings: Mapping[str, Any] | BaseModel | None = None
+    ) -> list[Scored]:
+        """One value per answer, in their order."""
+        values = self.run(answers, self.read_settings(settings))
+        return [value if isinstance(value, Scored) else Scored(value) for value in values]
+
+    def score(self, output: str, reference: str) -> float:
+        """One answer by its two texts alone, for metrics that see nothing else; 0 where it does not apply."""
+        return self.score_all([Answer(output, reference)])[0].value or 0.0
 
 
-def metric(name: str, *, title: str, kind: Literal["binary", "continuous"]) -> Callable[[Score], Score]:
-    """Register the decorated function as the metric `name`."""
+def metric(
+    name: str,
+    *,
+    title: str,
+    kind: Kind,
+    family: Family = "text",
+    needs: Sequence[Need] = ("reference",),
+    cost: Cost = "cheap",
+) -> Callable[[Callable[[str, str], float]], Callable[[str, str], float]]:
+    """Register f(prediction, reference) -> value."""
 
-    def register(score: Score) -> Score:
-        REGISTERED[name] = Metric(name, title, kind, score)
+    def register(score: Callable[[str, str], float]) -> Callable[[str, str], float]:
+        def run(answers: Sequence[Answer], settings: Any) -> list[Value]:
+            return [score(answer.output, answer.reference) for answer in answers]
+
+        REGISTERED[name] = Metric(name, title, kind, family, frozenset(needs), None, cost, _first(score), run)
         return score
 
     return register
+
+
+def answer_metric(
+    name: str,
+    *,
+    title: str,
+    kind: Kind,
+    family: Family,
+    needs: Sequence[Need] = (),
+    settings: type[BaseModel] | None = None,
+    cost: Cost = "cheap",
+) -> Callable[[Callable[..., Value]], Callable[..., Value]]:
+    """Register f(answer) -> value, or f(answer, settings) -> value where there are settings."""
+
+    def register(score: Callable[..., Value]) -> Callable[..., Value]:
+        def run(answers: Sequence[Answer], chosen: Any) -> list[Value]:
+            return [score(answer) if settings is None else score(answer, chosen) for answer in answers]
+
+        REGISTERED[name] = Metric(name, title, kind, family, frozenset(needs), settings, cost, _first(score), run)
+        return score
+
+    return register
+
+
+def batch_metric(
+    name: str,
+    *,
+    title: str,
+    kind: Kind,
+    family: Family,
+    needs: Sequence[Need] = (),
+    settings: type[BaseModel] | None = None,
+    cost: Cost = "slow",
+) -> Callable[[ScoreAll], ScoreAll]:
+    """Register f(answers, settings) -> a value for each, for what is cheaper many at a time."""
+
+    def register(score: ScoreAll) -> ScoreAll:
+        REGISTERED[name] = Metric(name, title, kind, family, frozenset(needs), settings, cost, _first(score), score)
+        return score
+
+    return register
+
+
+def identity_of(metric: Metric, settings: Mapping[str, Any]) -> str:
+    """What scores are stored under: the name, and a hash of the settings that differ from the usual ones."""
+    read = metric.read_settings(settings)
+    changed = read.model_dump(mode="json", exclude_defaults=True) if read is not None else {}
+    if not changed and not metric.version:
+        return metric.name
+    written = json.dumps([changed, metric.version], sort_keys=True, ensure_ascii=True)
+    return f"{metric.name}:{hashlib.sha256(written.encode()).hexdigest()[:8]}"
+
+
+def _first(score: Callable[..., Any]) -> str:
+    """The first line of the docstring."""
+    return (inspect.getdoc(score) or "").split("\n")[0]

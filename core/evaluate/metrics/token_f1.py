@@ -8,7 +8,7 @@ from core.evaluate.metrics.registry import metric
 from core.evaluate.normalize import normalize
 
 
-@metric("token_f1", title="Token F1", kind="continuous")
+@metric("token_f1", title="Token F1", kind="continuous", family="facts")
 def token_f1(prediction: str, reference: str) -> float:
     """Harmonic mean of precision and recall over the words shared with the reference, after SQuAD normalisation.
 
