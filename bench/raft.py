@@ -18,10 +18,14 @@ from bench.machine import describe
 from core.data.dataset import File, create_dataset, examples_of
 from core.documents.index import build_index, create_index
 from core.documents.reading import read_folder
-from core.evaluate.experiment import Plan, create_experiment, run_experiment
+from core.evaluate.experiment import create_experiment
 from core.evaluate.metrics import metric_named
 from core.evaluate.metrics.registry import Metric
-from core.evaluate.report import answers, build_report, scores_by_rung
+from core.evaluate.plan import Plan
+from core.evaluate.reading import read_scores
+from core.evaluate.report import build_report
+from core.evaluate.rungs import RungChoice
+from core.evaluate.running import run_experiment
 from core.evaluate.statistics import compare
 from core.evaluate.suggest import suggest_metric
 from core.jobs.run import run_foreground
@@ -31,7 +35,7 @@ from core.settings import get_settings
 from core.store.tables import Dataset, Index
 from core.train.recipe import Passages, Recipe
 
-RUNGS = ["lora", "rag+lora"]
+RUNGS = [RungChoice(adapter=True), RungChoice(retrieval=True, adapter=True)]
 
 
 def main() -> None:
@@ -74,12 +78,12 @@ def _measure(name: str, recipe: Recipe, dataset: Dataset, index: Index, metric: 
     experiment = create_experiment(
         name,
         dataset.id,
-        metric=metric.name,
+        metrics=[metric.name],
         plan=Plan(rungs=RUNGS, passages=count),
         index_id=index.id,
         adapter_id=job.result["adapter_id"],
     )
-    run_experiment(experiment.id, open_generator(experiment.model))
+    run_experiment(experiment.id, open_generator)
     found = [
         "{rung} {score:.3f} ({low:.3f}-{high:.3f})".format(low=row["interval"][0], high=row["interval"][1], **row)
         for row in build_report(experiment.id)["rungs"]
@@ -89,9 +93,9 @@ def _measure(name: str, recipe: Recipe, dataset: Dataset, index: Index, metric: 
 
 
 def _compare(plain: int, trained: int, metric: Metric) -> None:
-    rows = [answers(experiment_id) for experiment_id in (plain, trained)]
-    before, after = (scores_by_rung(metric.name, ["rag+lora"], answered)["rag+lora"] for answered in rows)
-    found = compare(before, after, [row.example.group for row in rows[0]], metric.kind)
+    read = [read_scores(experiment_id) for experiment_id in (plain, trained)]
+    before, after = (scores.values[metric.name]["rag+lora"] for scores in read)
+    found = compare(before, after, read[0].groups, metric.kind)
     print(
         f"  rag+lora with passages / plain: {after.mean() / before.mean():.2f}; {found.effect:+.3f} "
         f"({found.interval.low:+.3f} to {found.interval.high:+.3f}), p {found.p:.3f}, {found.outcome}",

@@ -1,48 +1,54 @@
 """What the statistics promise, checked by simulation: prints the tables of docs/method.md.
 
-Rungs are simulated with known truth. "A vs A": two rungs of equal quality; how often is one called better?
-"Covers": how often does the 95% interval hold the truth, for one rung's score and for the difference of
-two? "Power": how often is a true difference of exactly the stated detectable effect found? Clustered data
-has groups of unequal size (four examples on average), and each rung is good at some groups and bad at
-others on its own account, so that a method which ignores groups fails here.
+Rungs are simulated with known truth. "A vs A": rungs of equal quality; how often is one called better? "Covers": how
+often does the 95% interval hold the truth, for one rung's score, for the difference of two, for what a switch bought?
+"Power": how often is a true difference of exactly the stated detectable effect found? Clustered data has groups of
+unequal size (four examples on average), and each rung is good at some groups and bad at others on its own account, so
+that a method which ignores groups fails here.
 
-Takes about twelve minutes on one core; --experiments 200 gives a quick look.
+Experiments are drawn and judged in blocks that share their groups and the random numbers of bootstrap and sign flips;
+the scores, which is what the promises are about, are drawn for each. Takes about five minutes on one core.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from itertools import combinations
 
 import numpy as np
 
-from core.evaluate.statistics import compare, compare_all, detectable_effect, interval
+from core.evaluate.rungs import CUBE, LADDER, Rung
+from core.evaluate.statistics import DELTA, Interval, contrasts, detectable_effect, intervals, judge
+from core.evaluate.statistics.clusters import clusters_of
+from core.evaluate.statistics.paired import holm, paired
 
 SIZES = (10, 20, 60, 200, 500)
+# Experiments that share their groups and resampling.
+BLOCK = 250
 # The shapes continuous scores take: token F1 in the middle and near the ceiling, a smooth similarity, and a
 # hard case, near-constant scores with rare complete failures.
 SHAPES = ("f1", "high f1", "smooth", "rare failures")
-Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray, "list[str] | None"]]
+# A score from uniform luck and a rung's true mean.
+Score = Callable[[np.ndarray, float], np.ndarray]
+# What the rungs of a factorial experiment score: each switch brings something, and two together more than their sum.
+BROUGHT = {"shots": 0.1, "retrieval": 0.2, "adapter": 0.25}
+TOGETHER = 0.1
+DESIGNS = {"five rungs": LADDER, "all eight": CUBE}
 
 
-def binary(p_a: float, p_b: float) -> Draw:
-    """Two rungs right with p_a and p_b, on examples they find hard or easy together."""
-
-    def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, None]:
-        shared, own = rng.random(n), rng.random((2, n))
-        luck = np.where(rng.random((2, n)) < 0.5, shared, own)
-        return (luck[0] < p_a) * 1.0, (luck[1] < p_b) * 1.0, None
-
-    return draw
+def hit(luck: np.ndarray, quality: float) -> np.ndarray:
+    """Right or wrong."""
+    return (luck < quality) * 1.0
 
 
 def score_of(shape: str, luck: np.ndarray, quality: float) -> np.ndarray:
     """A score in [0, 1] from uniform luck; its mean is `quality`."""
-    from scipy.stats import beta
-
     if shape == "smooth":
+        from scipy.stats import beta
+
         return np.asarray(beta.ppf(1 - luck, 6 * quality, 6 * (1 - quality)))
     if shape == "rare failures":
         # Nearly always between 0.9 and 1, but a complete failure with the probability that makes the mean
@@ -52,84 +58,122 @@ def score_of(shape: str, luck: np.ndarray, quality: float) -> np.ndarray:
     # Token F1: a share of partly right answers spread around a half, the others all right or all wrong.
     part = min(0.25, 1.2 * (1 - quality))
     ones = quality - part / 2
-    inside = beta.ppf(1 - np.clip((luck - ones) / part, 0, 1), 2, 2)
+    # The quantiles of Beta(2, 2), whose distribution function 3x² - 2x³ can be inverted.
+    inside = 0.5 + np.sin(np.arcsin(1 - 2 * np.clip((luck - ones) / part, 0, 1)) / 3)
     return np.where(luck < ones, 1.0, np.where(luck < ones + part, inside, 0.0))
 
 
-def continuous(shape: str, a: float, b: float) -> Draw:
-    def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, None]:
-        shared, own = rng.random(n), rng.random((2, n))
-        luck = np.where(rng.random((2, n)) < 0.5, shared, own)
-        return score_of(shape, luck[0], a), score_of(shape, luck[1], b), None
+def draw(
+    rng: np.random.Generator, n: int, size: int, score: Score, qualities: Sequence[float], grouped: bool
+) -> tuple[list[np.ndarray], list[str] | None]:
+    """Scores of rungs, (n, size) each, in `size` experiments of n examples, and the groups these share.
 
-    return draw
-
-
-def clustered(plain: Callable[[np.ndarray, float], np.ndarray], a: float, b: float) -> Draw:
-    """Groups of unequal size; for a third of the examples a rung's luck is that of its group."""
-
-    def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    Half of a rung's luck is that of the example, which is hard or easy for all; with groups, a third is its group's.
+    """
+    shape = (len(qualities), n, size)
+    if grouped:
         index = rng.integers(0, max(3, n // 4), n)
-        common = rng.random((2, index.max() + 1))[:, index]
-        luck = np.where(rng.random((2, n)) < 0.35, common, rng.random((2, n)))
-        return plain(luck[0], a), plain(luck[1], b), [str(i) for i in index]
-
-    return draw
-
-
-def hit(luck: np.ndarray, quality: float) -> np.ndarray:
-    return (luck < quality) * 1.0
+        common = rng.random((len(qualities), index.max() + 1, size))[:, index]
+        luck = np.where(rng.random(shape) < 0.35, common, rng.random(shape))
+        groups = [str(i) for i in index]
+    else:
+        luck = np.where(rng.random(shape) < 0.5, rng.random((n, size)), rng.random(shape))
+        groups = None
+    return [score(own, quality) for own, quality in zip(luck, qualities, strict=True)], groups
 
 
-def cases() -> list[tuple[str, str, Callable[[float, float], Draw], tuple[float, float]]]:
-    """Name, kind, data for given qualities of the two rungs, and the qualities used for coverage."""
-    found: list[tuple[str, str, Callable[[float, float], Draw], tuple[float, float]]] = [
-        ("binary", "binary", binary, (0.4, 0.6)),
-        ("binary, rare", "binary", binary, (0.05, 0.15)),
-        ("binary, groups", "binary", partial(clustered, hit), (0.4, 0.6)),
-        ("binary, rare, groups", "binary", partial(clustered, hit), (0.1, 0.2)),
+def cases() -> list[tuple[str, str, Score, bool, tuple[float, float]]]:
+    """Name, kind, score, whether grouped, and the qualities of two rungs used for coverage."""
+    found: list[tuple[str, str, Score, bool, tuple[float, float]]] = [
+        ("binary", "binary", hit, False, (0.4, 0.6)),
+        ("binary, rare", "binary", hit, False, (0.05, 0.15)),
+        ("binary, groups", "binary", hit, True, (0.4, 0.6)),
+        ("binary, rare, groups", "binary", hit, True, (0.1, 0.2)),
     ]
     for shape in SHAPES:
         pair = (0.8, 0.9) if shape in ("high f1", "rare failures") else (0.4, 0.6)
-        found.append((shape, "continuous", partial(continuous, shape), pair))
-        found.append((f"{shape}, groups", "continuous", partial(clustered, partial(score_of, shape)), pair))
+        for grouped in (False, True):
+            name = f"{shape}, groups" if grouped else shape
+            found.append((name, "continuous", partial(score_of, shape), grouped, pair))
     return found
 
 
+def blocks(experiments: int) -> Iterator[tuple[int, int]]:
+    """(number, size) of blocks that make up so many experiments."""
+    for number, start in enumerate(range(0, experiments, BLOCK)):
+        yield number, min(BLOCK, experiments - start)
+
+
+def winners(differences: np.ndarray, groups: Sequence[str] | None, binary: bool, seed: int) -> np.ndarray:
+    """Which experiments, of (n, claims, size) differences, call any claim better or worse; p by Holm over claims."""
+    n, claims, size = differences.shape
+    seen = paired(differences.reshape(n, claims * size), clusters_of(groups, n), binary, seed)
+    p = np.stack([holm(column) for column in seen.p.reshape(claims, size).T], axis=1).ravel()
+    outcomes = [
+        judge(float(seen.effect[k]), seen.interval(k), seen.interval_90(k), float(p[k]), DELTA) for k in range(len(p))
+    ]
+    return np.asarray(np.isin(outcomes, ("better", "worse")).reshape(claims, size).any(axis=0))
+
+
+def holds(interval: Interval, truth: float) -> bool:
+    return interval.low - 1e-9 <= truth <= interval.high + 1e-9
+
+
 def calibration(
-    experiments: int,
-    seed: int,
-    sizes: tuple[int, ...],
-    draws: Callable[[float, float], Draw],
-    kind: str,
-    pair: tuple[float, float],
-) -> dict[int, tuple[float, float, float]]:
-    """Per size: how often A versus A has a winner, and how often one interval and the difference's cover."""
-    rows = {}
-    for n in sizes:
-        rng = np.random.default_rng([seed, n])
-        false = one = two = 0
-        same, different = draws(pair[0], pair[0]), draws(*pair)
-        for run in range(experiments):
-            a, b, groups = same(rng, n)
-            false += compare(a, b, groups, kind, seed=run).outcome in ("better", "worse")
-            a, b, groups = different(rng, n)
-            single, both = interval(b, groups, kind, seed=run), compare(a, b, groups, kind, seed=run).interval
-            one += single.low <= pair[1] <= single.high
-            two += both.low - 1e-9 <= pair[1] - pair[0] <= both.high + 1e-9
-        rows[n] = (false / experiments, one / experiments, two / experiments)
-    return rows
+    experiments: int, seed: int, n: int, score: Score, kind: str, grouped: bool, pair: tuple[float, float]
+) -> tuple[float, float, float]:
+    """How often A versus A has a winner, and how often one interval and the difference's hold the truth."""
+    rng = np.random.default_rng([seed, n])
+    false = one = two = 0
+    for number, size in blocks(experiments):
+        (a, b), groups = draw(rng, n, size, score, (pair[0], pair[0]), grouped)
+        false += int(winners((b - a)[:, None], groups, kind == "binary", number).sum())
+        (a, b), groups = draw(rng, n, size, score, pair, grouped)
+        singles = intervals({str(k): b[:, k] for k in range(size)}, groups, kind, number)
+        one += sum(holds(single, pair[1]) for single in singles.values())
+        both = paired(b - a, clusters_of(groups, n), kind == "binary", number)
+        two += sum(holds(both.interval(k), pair[1] - pair[0]) for k in range(size))
+    return false / experiments, one / experiments, two / experiments
 
 
-def family(experiments: int, seed: int, n: int) -> float:
-    """Share of experiments with any winner at all among five equal rungs (ten pairs, Holm)."""
-    rng = np.random.default_rng([seed, n, 5])
-    winners = 0
-    for run in range(experiments):
-        luck = np.where(rng.random((5, n)) < 0.5, rng.random(n), rng.random((5, n)))
-        found = compare_all({str(k): (luck[k] < 0.5) * 1.0 for k in range(5)}, None, "binary", seed=run)
-        winners += any(c.outcome in ("better", "worse") for c in found)
-    return winners / experiments
+def family(experiments: int, seed: int, n: int, score: Score, kind: str, grouped: bool, rungs: int = 5) -> float:
+    """Share of experiments with any winner at all among equal rungs (for five: ten pairs, Holm)."""
+    rng, found = np.random.default_rng([seed, n, rungs]), 0
+    for number, size in blocks(experiments):
+        scores, groups = draw(rng, n, size, score, [0.5] * rungs, grouped)
+        differences = np.stack([b - a for a, b in combinations(scores, 2)], axis=1)
+        found += int(winners(differences, groups, kind == "binary", number).sum())
+    return found / experiments
+
+
+def quality(rung: Rung) -> float:
+    """What a rung of the simulated experiments truly scores."""
+    brought = [gain for switch, gain in BROUGHT.items() if getattr(rung, switch)]
+    return 0.15 + sum(brought) + TOGETHER * len(list(combinations(brought, 2)))
+
+
+def bought(
+    experiments: int, seed: int, n: int, score: Score, grouped: bool, rungs: Sequence[Rung]
+) -> tuple[float, float]:
+    """Effects of switches: share of experiments with any false one among equal rungs, and the worst one's coverage."""
+    asked, false = contrasts(rungs), 0
+    held = np.zeros(len(asked))
+    rng = np.random.default_rng([seed, n, len(rungs)])
+    truth = {rung.name: np.array([quality(rung)]) for rung in rungs}
+    for number, size in blocks(experiments):
+        for same in (True, False):
+            qualities = [0.5 if same else quality(rung) for rung in rungs]
+            drawn, groups = draw(rng, n, size, score, qualities, grouped)
+            scores = dict(zip([rung.name for rung in rungs], drawn, strict=True))
+            columns = np.stack([contrast.of(scores) for contrast in asked], axis=1)
+            if same:
+                false += int(winners(columns, groups, False, number).sum())
+                continue
+            seen = paired(columns.reshape(n, -1), clusters_of(groups, n), False, number)
+            for i, contrast in enumerate(asked):
+                true = float(contrast.of(truth)[0])
+                held[i] += sum(holds(seen.interval(i * size + k), true) for k in range(size))
+    return false / experiments, float(held.min()) / experiments
 
 
 def found_at_detectable(experiments: int, seed: int, n: int, kind: str) -> tuple[float, float]:
@@ -138,42 +182,70 @@ def found_at_detectable(experiments: int, seed: int, n: int, kind: str) -> tuple
     effect = detectable_effect(n, kind, sd=sd, discordance=discordance)
     if not math.isfinite(effect):
         return effect, math.nan
-    rng = np.random.default_rng([seed, n, 7])
-    shown = 0
-    for run in range(experiments):
+    rng, shown = np.random.default_rng([seed, n, 7]), 0
+    for number, size in blocks(experiments):
         if kind == "binary":
             differing = max(discordance, effect)
-            luck = rng.random(n)
-            b = (luck < (differing + effect) / 2) * 1.0
-            a = ((luck >= (differing + effect) / 2) & (luck < differing)) * 1.0
+            luck = rng.random((n, size))
+            gain = luck < (differing + effect) / 2
+            difference = gain * 1.0 - ((luck < differing) & ~gain)
         else:
             # A normal difference split over two scores: both stay within [0, 1] but for the far tails.
-            d = rng.normal(effect, sd, n)
-            a, b = np.clip(0.5 - d / 2, 0, 1), np.clip(0.5 + d / 2, 0, 1)
-        shown += compare(a, b, None, kind, seed=run).outcome == "better"
+            d = rng.normal(effect, sd, (n, size))
+            difference = np.clip(0.5 + d / 2, 0, 1) - np.clip(0.5 - d / 2, 0, 1)
+        shown += int(winners(difference[:, None], None, kind == "binary", number).sum())
     return effect, shown / experiments
+
+
+def table(title: str, names: Sequence[str], share: Callable[[str, int], float]) -> None:
+    """Print shares by name and test size, a row at a time as they are found."""
+    print(f"**{title}**\n\n| n = | {' | '.join(map(str, SIZES))} |\n|---|{'--:|' * len(SIZES)}")
+    for name in names:
+        print(f"| {name} | {' | '.join(f'{share(name, n):.1%}' for n in SIZES)} |", flush=True)
+    print()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiments", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="only the scores whose name contains this")
     options = parser.parse_args()
-    print(f"{options.experiments} experiments per cell, seed {options.seed}\n")
-    print("| scores | n | A vs A: false winner | one rung: covers | difference: covers |\n|---|--:|--:|--:|--:|")
-    for name, kind, draws, pair in (case for case in cases() if options.only in case[0]):
-        rows = calibration(options.experiments, options.seed, SIZES, draws, kind, pair)
-        for n, (false, one, two) in rows.items():
-            print(f"| {name} | {n} | {false:.1%} | {one:.1%} | {two:.1%} |", flush=True)
-    print("\n| five equal rungs, binary, Holm | any false winner |\n|---|--:|")
-    for n in SIZES:
-        print(f"| n = {n} | {family(options.experiments // 4, options.seed, n):.1%} |", flush=True)
-    print("\n| kind | n | detectable effect | found (80% stated) |\n|---|--:|--:|--:|")
-    for kind in ("binary", "continuous"):
-        for n in SIZES:
-            effect, share = found_at_detectable(options.experiments, options.seed, n, kind)
-            print(f"| {kind} | {n} | {effect:.3f} | {share:.1%} |", flush=True)
+    count, seed = options.experiments, options.seed
+    print(f"{count} experiments per cell, seed {seed}\n")
+    all_cases = {case[0]: case[1:] for case in cases()}
+
+    @cache
+    def calibrated(name: str, n: int) -> tuple[float, float, float]:
+        kind, score, grouped, pair = all_cases[name]
+        return calibration(count, seed, n, score, kind, grouped, pair)
+
+    table("A vs A: a false winner", list(all_cases), lambda name, n: calibrated(name, n)[0])
+    table("One rung: the 95% interval holds the truth", list(all_cases), lambda name, n: calibrated(name, n)[1])
+    table("Difference of two: the 95% interval holds it", list(all_cases), lambda name, n: calibrated(name, n)[2])
+
+    some = ["binary", "binary, groups", "f1", "f1, groups"]
+
+    def any_winner(name: str, n: int) -> float:
+        kind, score, grouped, _ = all_cases[name]
+        return family(count, seed, n, score, kind, grouped)
+
+    table("Five equal rungs, ten pairs: any false winner", some, any_winner)
+
+    designs = {f"{design}, {name}": (rungs, name) for design, rungs in DESIGNS.items() for name in some}
+
+    @cache
+    def effects(design: str, n: int) -> tuple[float, float]:
+        rungs, name = designs[design]
+        _, score, grouped, _ = all_cases[name]
+        return bought(count, seed, n, score, grouped, rungs)
+
+    table("Switches that bring nothing: any is credited", list(designs), lambda name, n: effects(name, n)[0])
+    table("What a switch brings: the worst covered effect", list(designs), lambda name, n: effects(name, n)[1])
+    table(
+        "A true difference of exactly the detectable effect: found, where 80% is stated",
+        ["binary", "continuous"],
+        lambda kind, n: found_at_detectable(count, seed, n, kind)[1],
+    )
 
 
 if __name__ == "__main__":

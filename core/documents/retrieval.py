@@ -135,8 +135,9 @@ def search(
     mode: Mode | None = None,
     where: Where = Where(),
     reranker: str | None = None,
+    dense_weight: float | None = None,
 ) -> list[list[Hit]]:
-    """The `k` best passages for each question, best first; `mode` and `reranker` are the index's own unless given.
+    """The `k` best passages for each question, best first; how it searches is the index's own affair unless given.
 
     Questions are plain text: nothing in them is an operator. Raises UserError when the index or the reranker is gone.
     """
@@ -144,10 +145,11 @@ def search(
         index = get_index(db, index_id)
     chosen = mode or _mode(index)
     cross_encoder = index.reranker if reranker is None else reranker
+    weight = index.dense_weight if dense_weight is None else dense_weight
     wanted = max(k, RERANK_POOL) if cross_encoder else k
     found = []
     for question, lists in zip(questions, _lists(index, questions, max(POOL, wanted), chosen, where), strict=True):
-        order = _order(lists, chosen, index.dense_weight)
+        order = _order(lists, chosen, weight)
         # Some of the first may have gone meanwhile: a few more are looked up.
         hits = _hits(order[: wanted + 10], lists)[:wanted]
         if cross_encoder:

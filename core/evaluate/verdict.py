@@ -14,6 +14,7 @@ import numpy as np
 
 from core.evaluate.statistics import DELTA, MORE_CAP, Comparison, Interval, examples_to_settle
 from core.evaluate.statistics import intervals as intervals_of
+from core.evaluate.words import percent, plausible, points, tests
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def decide(
         return Verdict(
             None,
             "cannot tell yet",
-            f"No rung answers this task: every one scores 0% {metric} on {_tests(n)}. Read some outputs and "
+            f"No rung answers this task: every one scores 0% {metric} on {tests(n)}. Read some outputs and "
             "check that the metric fits the answers you expect; more examples will not change this.",
         )
     if target is not None:
@@ -109,7 +110,7 @@ def decide(
         return Verdict(
             rungs[0],
             "cannot tell yet",
-            f"Only {rungs[0]} was measured ({_percent(means[rungs[0]])} {metric} on {_tests(n)}), so "
+            f"Only {rungs[0]} was measured ({percent(means[rungs[0]])} {metric} on {tests(n)}), so "
             "there is nothing to compare it with. Measure a second rung, or set a target.",
         )
     return _lowest_unbeaten(evidence)
@@ -154,7 +155,7 @@ def _lowest_unbeaten(seen: _Evidence) -> Verdict:
 
 def _against(seen: _Evidence, target: float, intervals: Mapping[str, Interval]) -> Verdict:
     """With a target: the lowest rung shown to reach it, else shown to be within delta of it."""
-    asked = f"the target of {_percent(target)} {seen.metric}"
+    asked = f"the target of {percent(target)} {seen.metric}"
     spans = {rung: _span(seen, rung, intervals[rung]) for rung in seen.ladder}
     unsure = [rung for rung in seen.ladder if intervals[rung].low < target <= intervals[rung].high]
 
@@ -174,7 +175,7 @@ def _against(seen: _Evidence, target: float, intervals: Mapping[str, Interval]) 
     near = [r for r in seen.ladder if target - margin < intervals[r].low and intervals[r].high < target + margin]
     if near:
         rung = near[0]
-        reason = f"{rung} is the lowest rung shown to be within {_points(margin)} of {asked}: {spans[rung]}."
+        reason = f"{rung} is the lowest rung shown to be within {points(margin)} of {asked}: {spans[rung]}."
         return Verdict(rung, "equivalent", f"{reason} No rung is shown to exceed the target.")
 
     if unsure:
@@ -200,7 +201,7 @@ def _to_target(seen: _Evidence, target: float, rung: str, interval: Interval) ->
 
 
 def _standing(seen: _Evidence, rung: str) -> str:
-    return f"On {_tests(seen.n)}, {rung} scores {_percent(seen.means[rung])} {seen.metric}."
+    return f"On {tests(seen.n)}, {rung} scores {percent(seen.means[rung])} {seen.metric}."
 
 
 def _versus_top(seen: _Evidence, rung: str) -> str:
@@ -220,30 +221,23 @@ def _climbing(seen: _Evidence, rung: str, unsure: list[str]) -> str:
     if not seen.above(rung):
         return "No higher rung was measured."
     if not unsure:
-        return f"Climbing higher is shown to gain less than {_points(seen.delta)}, the difference that matters."
+        return f"Climbing higher is shown to gain less than {points(seen.delta)}, the difference that matters."
     most = max(unsure, key=lambda high: seen.pairs[rung, high].interval.high)
-    gain = _points(seen.pairs[rung, most].interval.high)
+    gain = points(seen.pairs[rung, most].interval.high)
     return f"No higher rung scores better here, but {most} could still prove up to {gain} better."
 
 
 def _gap(pair: Comparison) -> str:
     """Rung b against rung a: "12 points more than prompt (plausibly 3 to 21 points more)"."""
-    low, high = pair.interval.low, pair.interval.high
-    if low >= 0:
-        plausible = f"{_figure(low)} to {_points(high)} more"
-    elif high <= 0:
-        plausible = f"{_figure(-high)} to {_points(-low)} less"
-    else:
-        plausible = f"anything from {_points(-low)} less to {_points(high)} more"
     direction = "more" if pair.effect > 0 else "less"
-    size = f"{_points(abs(pair.effect))} {direction} than" if pair.effect else "the same as"
-    return f"{size} {pair.a} (plausibly {plausible})"
+    size = f"{points(abs(pair.effect))} {direction} than" if pair.effect else "the same as"
+    return f"{size} {pair.a} (plausibly {plausible(pair.interval)})"
 
 
 def _span(seen: _Evidence, rung: str, interval: Interval) -> str:
     return (
-        f"{_percent(seen.means[rung])} on {_tests(seen.n)}, plausibly {_percent(interval.low)} to "
-        f"{_percent(interval.high)} on others like them"
+        f"{percent(seen.means[rung])} on {tests(seen.n)}, plausibly {percent(interval.low)} to "
+        f"{percent(interval.high)} on others like them"
     )
 
 
@@ -253,24 +247,6 @@ def _examples(more: int) -> str:
         if more >= MORE_CAP
         else f"About {more:,} more example{'' if more == 1 else 's'}"
     )
-
-
-def _tests(n: int) -> str:
-    return f"{n:,} test example" + ("" if n == 1 else "s")
-
-
-def _percent(share: float) -> str:
-    return f"{_figure(share)}%"
-
-
-def _points(difference: float) -> str:
-    figure = _figure(difference)
-    return f"{figure} point" + ("" if figure == "1" else "s")
-
-
-def _figure(share: float) -> str:
-    """In hundredths, one decimal where there is one to tell, so that 99.6% does not read as 100%."""
-    return f"{100 * share:.1f}".removesuffix(".0")
 
 
 def _paragraph(*parts: str) -> str:

@@ -198,12 +198,12 @@ def test_sign_flips_by_group_count_each_group_once() -> None:
 def test_holm_gives_the_textbook_adjustment() -> None:
     from statsmodels.stats.multitest import multipletests
 
-    from core.evaluate.statistics.comparisons import _holm
+    from core.evaluate.statistics.paired import holm
 
     p = np.array([0.01, 0.04, 0.03, 0.005])
-    assert _holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     many = np.random.default_rng(0).random(45) ** 3
-    assert _holm(many) == pytest.approx(multipletests(many, method="holm")[1])
+    assert holm(many) == pytest.approx(multipletests(many, method="holm")[1])
 
 
 def test_outcomes_use_the_adjusted_p() -> None:
@@ -349,81 +349,3 @@ def test_promised_number_of_examples_does_settle_it() -> None:
         gained, lost = luck < (discordant + effect) / 2, luck > 1 - (discordant - effect) / 2
         settled += compare(lost * 1.0, gained * 1.0, kind="binary").outcome != "cannot tell yet"
     assert 70 <= settled <= 97
-
-
-# Simulation, at a reduced count; bench/simulation.py runs 2,000 per cell
-
-
-def two_rungs(
-    rng: np.random.Generator, n: int, kind: str, grouped: bool, a: float, b: float
-) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
-    """Scores of rungs with true means a and b on common examples; each rung has its own good groups."""
-    groups = None
-    if grouped:
-        index = rng.integers(0, max(3, n // 4), n)
-        common, groups = rng.random((2, index.max() + 1))[:, index], [str(i) for i in index]
-        luck = np.where(rng.random((2, n)) < 0.5, common, rng.random((2, n)))
-    else:
-        luck = np.where(rng.random((2, n)) < 0.5, rng.random(n), rng.random((2, n)))
-    quality = np.array([[a], [b]])
-    # Continuous as token F1: all right, all wrong, and a fifth in between, evenly.
-    scores = (luck < quality) * 1.0 if kind == "binary" else np.clip((quality + 0.1 - luck) / 0.2, 0, 1)
-    return scores[0], scores[1], groups
-
-
-@pytest.mark.parametrize("kind", ["binary", "continuous"])
-@pytest.mark.parametrize("grouped", [False, True])
-def test_equal_rungs_seldom_get_a_winner_and_intervals_cover(kind: str, grouped: bool) -> None:
-    """300 experiments per size: a true 5% stays below 8%, a true 95% above 92%, with 98% probability."""
-    for n in (10, 40, 120):
-        rng = np.random.default_rng([n, grouped, kind == "binary"])
-        false = one = two = 0
-        for run in range(300):
-            a, b, groups = two_rungs(rng, n, kind, grouped, 0.5, 0.5)
-            false += compare(a, b, groups, kind, seed=run).outcome in WINNER
-            a, b, groups = two_rungs(rng, n, kind, grouped, 0.4, 0.6)
-            single, both = interval(b, groups, kind, seed=run), compare(a, b, groups, kind, seed=run).interval
-            one += single.low <= 0.6 <= single.high
-            two += both.low - 1e-9 <= 0.2 <= both.high + 1e-9
-        assert false <= 0.08 * 300, (n, false)
-        assert one >= 0.92 * 300, (n, one)
-        assert two >= 0.92 * 300, (n, two)
-
-
-def test_ignoring_groups_would_name_false_winners() -> None:
-    """The simulation is able to fail: on grouped data, a test blind to groups errs far more often."""
-    rng, blind, aware = np.random.default_rng(3), 0, 0
-    for run in range(200):
-        index = np.arange(120) // 8
-        right = rng.random((2, 15))[:, index] < 0.5
-        a, b = right.astype(float)
-        blind += compare(a, b, None, "binary", seed=run).outcome in WINNER
-        aware += compare(a, b, [str(i) for i in index], "binary", seed=run).outcome in WINNER
-    assert blind > 60
-    assert aware <= 16
-
-
-def test_five_equal_rungs_seldom_have_any_winner() -> None:
-    rng, winners = np.random.default_rng(4), 0
-    for run in range(150):
-        luck = np.where(rng.random((5, 100)) < 0.5, rng.random(100), rng.random((5, 100)))
-        found = compare_all({str(k): (luck[k] < 0.5) * 1.0 for k in range(5)}, kind="binary", seed=run)
-        winners += any(c.outcome in WINNER for c in found)
-    assert winners <= 0.09 * 150
-
-
-@pytest.mark.parametrize(("kind", "n"), [("binary", 10), ("binary", 60), ("continuous", 10), ("continuous", 60)])
-def test_stated_power_is_the_power_found(kind: str, n: int) -> None:
-    effect = detectable_effect(n, kind, sd=0.2, discordance=0.3)
-    rng, found = np.random.default_rng([n, 1]), 0
-    for run in range(400):
-        if kind == "binary":
-            differing, luck = max(0.3, effect), rng.random(n)
-            gain, loss = luck < (differing + effect) / 2, luck > 1 - (differing - effect) / 2
-            a, b = loss * 1.0, gain * 1.0
-        else:
-            d = rng.normal(effect, 0.2, n)
-            a, b = 0.5 - d / 2, 0.5 + d / 2
-        found += compare(a, b, None, kind, seed=run).outcome == "better"
-    # Within 5 points, and 4 more for the luck of 400 draws.
-    assert 0.71 <= found / 400 <= 0.89

@@ -8,6 +8,7 @@ the same answer.
 """
 
 from core.evaluate.statistics.comparisons import ALPHA, DELTA, Comparison, compare, compare_all, judge
+from core.evaluate.statistics.factorial import Contrast, Effect, contrasts, effects
 from core.evaluate.statistics.intervals import Interval, interval, intervals
 from core.evaluate.statistics.planning import (
     MORE_CAP,
@@ -23,11 +24,15 @@ __all__ = [
     "DELTA",
     "MORE_CAP",
     "Comparison",
+    "Contrast",
+    "Effect",
     "Interval",
     "compare",
     "compare_all",
+    "contrasts",
     "design_effect",
     "detectable_effect",
+    "effects",
     "examples_to_settle",
     "interval",
     "intervals",

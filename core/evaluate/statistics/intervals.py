@@ -126,13 +126,19 @@ def resampled(
     1) / n) and knows no t distribution. Series without variance come back with no width; the caller widens
     them.
     """
-    from scipy.stats import norm
-
     count = len(sizes)
     if count < SMALL:
         reach = [t_quantile(level, count) * np.sqrt(found.variance) for level in levels]
         return [(found.mean - r, found.mean + r) for r in reach]
-    means = np.sort(_bootstrap_means(sums, sizes, seed), axis=0)
+    totals = resampled_totals(np.column_stack([sums, sizes]), seed)
+    return bca(totals[:, :-1] / totals[:, -1:], found, levels)
+
+
+def bca(means: np.ndarray, found: Estimate, levels: Sequence[float]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(low, high) per level from k series of resampled figures, (resamples, k), and the estimates they vary around."""
+    from scipy.stats import norm
+
+    means, count = np.sort(means, axis=0), len(found.left_out)
     pulls = found.left_out.mean(axis=0) - found.left_out
     ends = np.tile(found.mean, (len(levels), 2, 1))
     for k in np.flatnonzero(found.variance):
@@ -157,16 +163,14 @@ def _acceleration(pulls: np.ndarray) -> float:
     return float((pulls**3).sum() / (6 * (pulls**2).sum() ** 1.5))
 
 
-def _bootstrap_means(sums: np.ndarray, sizes: np.ndarray, seed: int) -> np.ndarray:
-    """Means of k series in each resample of whole clusters, shape (RESAMPLES, k)."""
-    rng, count = np.random.default_rng(seed), len(sizes)
-    weighed = np.column_stack([sums, sizes])
-    rows, parts = max(1, min(RESAMPLES, CHUNK // count)), []
-    for start in range(0, RESAMPLES, rows):
-        size = min(rows, RESAMPLES - start)
+def resampled_totals(rows: np.ndarray, seed: int) -> np.ndarray:
+    """Column totals, (RESAMPLES, k), of as many rows drawn with replacement as there are, from (clusters, k) rows."""
+    rng, count = np.random.default_rng(seed), len(rows)
+    at_once, parts = max(1, min(RESAMPLES, CHUNK // count)), []
+    for start in range(0, RESAMPLES, at_once):
+        size = min(at_once, RESAMPLES - start)
         draws = rng.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
         # As floats: a product of integers would not use BLAS, and takes fifty times as long.
         times = np.bincount(draws.ravel(), minlength=size * count).reshape(size, count).astype(float)
-        totals = times @ weighed
-        parts.append(totals[:, :-1] / totals[:, -1:])
+        parts.append(times @ rows)
     return np.concatenate(parts)

@@ -1,0 +1,156 @@
+"""The report as a document: one HTML page that needs nothing else, or Markdown for a repository or a wiki.
+
+The templates in assets/compare carry the words; this module prepares what they name. Every value that a template
+prints passes `flat` and autoescaping, or `for_markdown`; answers of models are data and never markup.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import cache
+from typing import Any, Literal
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from core.errors import UserError
+from core.evaluate import frontier, votes
+from core.evaluate.plan import Plan
+from core.evaluate.reading import Scores, read_example, read_scores
+from core.evaluate.takeaway.charts import effects_chart, frontier_chart, scores_chart
+from core.evaluate.words import figure, percent
+from core.markdown import flat, for_markdown
+from core.models.prompt import last_question
+from core.settings import REPOSITORY
+from core.store.database import session
+from core.store.tables import Dataset, Experiment
+
+FOLDER = REPOSITORY / "assets" / "compare"
+# Enough to see what kind of answers each rung gives; all of them are in the JSONL.
+SHOWN = 6
+LONGEST_TEXT = 600
+# A larger matrix, or a longer table of groups, is not read on paper.
+MOST_CLASSES = 20
+MOST_SLICES = 12
+Format = Literal["html", "markdown"]
+
+
+def html(experiment_id: int) -> str:
+    """The report as one page without scripts or outside requests. Raises UserError before there is a report."""
+    return _environment("html").get_template("report.html.j2").render(_facts(experiment_id))
+
+
+def markdown(experiment_id: int) -> str:
+    """The report as Markdown with tables. Raises UserError before there is a report."""
+    return _environment("markdown").get_template("report.md.j2").render(_facts(experiment_id))
+
+
+def _facts(experiment_id: int) -> dict[str, Any]:
+    """Everything the templates name."""
+    with session(read_only=True) as db:
+        experiment = db.get_one(Experiment, experiment_id)
+        dataset = db.get_one(Dataset, experiment.dataset_id)
+    report = experiment.report
+    if report is None:
+        raise UserError(f"{experiment.name} has no report yet.", "Let the comparison finish first.")
+    seen, rows, verdict = read_scores(experiment_id), report["rungs"], report["verdict"]
+    cost, unit = ("usd_per_1000", "US$ per 1,000 answers")
+    if not any(row["usd_per_1000"] for row in rows):
+        cost, unit = ("latency_p50_s", "seconds per answer, median")
+    front = frontier.pareto(rows, cost)  # type: ignore[arg-type]
+    title = report["metric_title"]
+    return {
+        "experiment": experiment,
+        "dataset": dataset,
+        "plan": Plan.model_validate(experiment.spec),
+        "report": report,
+        "verdict": verdict,
+        "date": dt.datetime.fromtimestamp(experiment.created_at, dt.UTC).date(),
+        "others": [metric for metric in report["metrics"] if not metric["deciding"]],
+        "front": front,
+        "scores_chart": scores_chart(rows, f"{title} of each rung", verdict["rung"], report["target"]),
+        "effects_chart": effects_chart(report["effects"], "What each switch bought") if report["effects"] else "",
+        "frontier_chart": frontier_chart(rows, cost, unit, f"{title} against cost", front),
+        "unit": unit,
+        "slices": report["slices"],
+        "votes": votes.results(experiment_id),
+        "most_classes": MOST_CLASSES,
+        "most_slices": MOST_SLICES,
+        "examples": list(_examples(experiment_id, seen, report)),
+    }
+
+
+def _examples(experiment_id: int, seen: Scores, report: dict[str, Any]) -> Any:
+    """Some examples on which rungs differ most, spread over the test, with every rung's answer."""
+    columns = [seen.values[report["metric"]][rung] for rung in seen.rungs]
+    if not columns or not seen.n:
+        return
+    spread = [max(v) - min(v) for v in zip(*columns, strict=True)]
+    # nan, where the metric does not apply to a rung, is no difference.
+    order = sorted(range(seen.n), key=lambda i: (-(spread[i] if spread[i] == spread[i] else 0), i))
+    for row in sorted(order[:SHOWN]):
+        asked = read_example(experiment_id, int(seen.examples[row]))
+        yield {
+            "position": asked.example.position,
+            "question": _cut(last_question(asked.example.messages)),
+            "reference": _cut(asked.example.reference),
+            "answers": [
+                {
+                    "rung": rung,
+                    "output": _cut(given[0].output),
+                    "error": _cut(given[0].error or ""),
+                    "score": None if columns[k][row] != columns[k][row] else float(columns[k][row]),
+                }
+                for k, rung in enumerate(seen.rungs)
+                if (given := asked.predictions.get(rung))
+            ],
+        }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} … ({len(text):,} characters)"
+
+
+def _for_html(value: object) -> object:
+    """What autoescaping then makes harmless."""
+    return value if isinstance(value, Markup) else flat(value)
+
+
+def _money(usd: float | None) -> str:
+    """US dollars with three digits; nothing paid is "0"."""
+    if usd is None:
+        return "–"
+    return f"{usd:.3g}" if usd < 100 else f"{usd:,.0f}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _points(difference: float) -> str:
+    return f"{'+' if difference > 0 else ''}{figure(difference)}"
+
+
+@cache
+def _environment(kind: Format) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=kind == "html",  # noqa: S701 (Markdown is escaped by `finalize`)
+        finalize=_for_html if kind == "html" else for_markdown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "points": _points,
+        "money": _money,
+        "p": _p,
+        "seconds": lambda s: "–" if s is None else f"{s:.3g}",
+        "span": lambda ends: f"{figure(ends[0])} to {figure(ends[1])}",
+        "signed": lambda ends: f"{_points(ends[0])} to {_points(ends[1])}",
+    }
+    return environment
