@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from core.compare_command import compare, say_result
 from core.data.command import check
 from core.data.dataset import File, ImportRefused, create_dataset
 from core.decide.command import decide
@@ -18,12 +18,12 @@ from core.documents.index import create_index
 from core.documents.reading import read_folder
 from core.errors import UserError
 from core.evaluate.experiment import small_test_warning
-from core.evaluate.report import write_report
+from core.evaluate.metrics import metric_named
+from core.evaluate.plan import MetricChoice, Plan
+from core.evaluate.rungs import RungChoice, rungs_named
 from core.forecast.command import estimate
 from core.ladder import Climb, climb, default_rungs
 from core.models.catalogue import BUNDLED_MODEL
-from core.store.database import session
-from core.store.tables import Experiment
 from core.terminal import console, errors, in_foreground, prepare_folder, read_bytes
 from core.train.command import train as train_command
 from core.train.recipe import Recipe
@@ -63,19 +63,23 @@ def ladder(
     dataset = create_dataset(train.stem, files[0], files[1] if test else None, seed=seed)
     _say_warnings(dataset.notes)
     index_id = create_index(documents.name, read_folder(documents)).id if documents else None
-    chosen = tuple(rungs.split(",")) if rungs else default_rungs(with_documents=index_id is not None)
+    chosen = (
+        [RungChoice(**vars(rung)) for rung in rungs_named(rungs.split(","))]
+        if rungs
+        else default_rungs(with_documents=index_id is not None)
+    )
     wanted = Climb(
         name=train.stem,
         dataset_id=dataset.id,
-        rungs=chosen,
+        plan=Plan(rungs=chosen),
         index_id=index_id,
-        metric=metric,
+        metrics=(MetricChoice(name=metric_named(metric).name),) if metric else (),
         target=target,
         model=model,
         recipe=Recipe(model=model, method=method, seed=seed),
     )
     experiment = climb(wanted, in_foreground)
-    _finish(experiment, out)
+    say_result(experiment.id, out)
 
 
 @app.command()
@@ -85,7 +89,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Pa
 
     prepare_folder(out)
     for task, experiment in zip(load_demo().tasks, start_demo(in_foreground), strict=True):
-        _finish(experiment, out / task.key)
+        say_result(experiment.id, out / task.key)
 
 
 app.command("train")(train_command)
@@ -94,34 +98,7 @@ app.command()(decide)
 app.command()(index)
 app.command()(search)
 app.command()(check)
-
-
-def _finish(experiment: Experiment, out: Path) -> None:
-    with session(read_only=True) as db:
-        report = db.get_one(Experiment, experiment.id).report
-    assert report is not None  # the comparison ended "done", and stores it before that
-    table = Table(title=f"{experiment.name}: {report['metric']} over {report['n']} test examples")
-    for heading in ("rung", "score", "95% interval", "scored", "s/answer", "tokens in", "tokens out", "set-up s"):
-        table.add_column(heading, justify="left" if heading == "rung" else "right", no_wrap=heading == "rung")
-    for row in report["rungs"]:
-        low, high = row["interval"]
-        latency = row["latency_p50_s"]
-        table.add_row(
-            row["rung"],
-            f"{row['score']:.3f}",
-            f"{low:.3f} to {high:.3f}",
-            f"{row['scored']} of {row['of']}",
-            "-" if latency is None else f"{latency:.2f}",
-            f"{row['input_tokens']:,}",
-            f"{row['output_tokens']:,}",
-            f"{row['setup_s']:.0f}",
-        )
-    console.print(table)
-    verdict = report["verdict"]
-    console.print(f"Verdict: {verdict['rung'] or 'none'} ({verdict['outcome']})", style="bold")
-    console.print(verdict["reason"])
-    for path in write_report(experiment.id, out):
-        console.print(f"Written: {path}")
+app.command()(compare)
 
 
 def _say_warnings(notes: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from core.decide.answers import read_answers
 from core.decide.engine import rung_of
 from core.documents.index import create_index
 from core.documents.reading import read_folder
-from core.evaluate.rungs import LADDER
+from core.evaluate.plan import MetricChoice
 from core.ladder import Climb, Submit, climb, submit_index
 from core.store.database import session
 from core.store.tables import Dataset, Experiment
@@ -72,9 +72,8 @@ def start_demo(submit: Submit) -> list[Experiment]:
         wanted = Climb(
             name=f"Demo: {task.title}",
             dataset_id=dataset.id,
-            rungs=tuple(rung.name for rung in LADDER),
             index_id=index.id,
-            metric=task.metric,
+            metrics=(MetricChoice(name=task.metric),),
             target=task.target,
         )
         experiment = climb(wanted, submit, index_job=index_job)

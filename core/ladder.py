@@ -7,15 +7,16 @@ command line (one job after the other, in the foreground).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import func, select
 
 from core.data.dataset import count_of, examples_of
 from core.errors import UserError
-from core.evaluate.experiment import Plan, check_measurable, create_experiment
-from core.evaluate.rungs import LADDER, rungs_named
+from core.evaluate.experiment import check_measurable, create_experiment
+from core.evaluate.plan import MetricChoice, Plan
+from core.evaluate.rungs import LADDER, RungChoice
 from core.evaluate.statistics import DELTA
 from core.evaluate.suggest import suggest_metric
 from core.forecast import comparison_seconds, index_seconds, training_seconds
@@ -32,42 +33,52 @@ Submit = Callable[[str, dict[str, Any], str, Sequence[int], float], int]
 
 @dataclass(frozen=True)
 class Climb:
-    """What to measure: one dataset, maybe an index, and which rungs."""
+    """What to measure: one dataset, the rungs of a plan, maybe an index.
+
+    `metrics`: the deciding one first; empty for what suits the data. `adapter_id`: the adapter of rungs that name none
+    of their own; None to train one by `recipe`.
+    """
 
     name: str
     dataset_id: int
-    rungs: tuple[str, ...]
+    plan: Plan = field(default_factory=Plan)
     index_id: int | None = None
-    metric: str | None = None
+    metrics: tuple[MetricChoice, ...] = ()
+    adapter_id: int | None = None
     target: float | None = None
     delta: float = DELTA
     model: str = BUNDLED_MODEL
     recipe: Recipe | None = None
-    plan: Plan | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether an adapter must be trained first."""
+        return self.adapter_id is None and any(rung.adapter and rung.adapter_id is None for rung in self.plan.ladder)
 
 
-def default_rungs(with_documents: bool) -> tuple[str, ...]:
+def default_rungs(with_documents: bool) -> list[RungChoice]:
     """All rungs that can be measured: those with retrieval need documents."""
-    return tuple(rung.name for rung in LADDER if with_documents or not rung.retrieval)
+    return [RungChoice(**vars(rung)) for rung in LADDER if with_documents or not rung.retrieval]
 
 
 def check(climb: Climb) -> None:
     """Everything that can be known before anything starts. Raises UserError."""
     check_measurable(
         climb.dataset_id,
-        rungs=climb.rungs,
-        metric=climb.metric,
+        plan=climb.plan,
+        metrics=climb.metrics,
         model=climb.model,
         documents=climb.index_id is not None,
-        adapter=True,  # it will be trained
+        adapter=climb.trains or climb.adapter_id is not None,
         target=climb.target,
     )
-    training = count_of(climb.dataset_id, "train")
-    if any(rung.adapter for rung in rungs_named(climb.rungs)) and training < MIN_EXAMPLES:
-        raise UserError(
-            f"{training} training examples are too few to learn from.",
-            f"Collect at least {MIN_EXAMPLES}, or measure only base, prompt and rag.",
-        )
+    if climb.trains:
+        training = count_of(climb.dataset_id, "train")
+        if training < MIN_EXAMPLES:
+            raise UserError(
+                f"{training} training examples are too few to learn from.",
+                f"Collect at least {MIN_EXAMPLES}, or leave out the rungs with an adapter.",
+            )
 
 
 def climb(wanted: Climb, submit: Submit, index_job: int | None = None) -> Experiment:
@@ -76,32 +87,35 @@ def climb(wanted: Climb, submit: Submit, index_job: int | None = None) -> Experi
     `index_job` is a job that already fills the index, if there is one.
     """
     check(wanted)
-    rungs = rungs_named(wanted.rungs)
     after: list[int] = [index_job] if index_job is not None else []
     if wanted.index_id is not None and index_job is None and _waiting_documents(wanted.index_id):
         after.append(submit_index(wanted.index_id, wanted.name, submit))
     train_job = None
-    if any(rung.adapter for rung in rungs):
+    if wanted.trains:
         recipe = wanted.recipe or Recipe(model=wanted.model)
         # With passages, it learns from what the index finds.
         needed = after[:] if recipe.passages is not None else ()
         train_job = submit_training(wanted.dataset_id, recipe, wanted.name, submit, wanted.index_id, after=needed)
         after.append(train_job)
-    plan = (wanted.plan or Plan()).model_copy(update={"rungs": [rung.name for rung in rungs]})
-    metric = wanted.metric or suggest_metric(_references(wanted.dataset_id))[0]
     experiment = create_experiment(
         wanted.name,
         wanted.dataset_id,
-        metric=metric,
-        plan=plan,
+        metrics=wanted.metrics or (suggested_metric(wanted.dataset_id),),
+        plan=wanted.plan,
         model=wanted.model,
         index_id=wanted.index_id,
+        adapter_id=wanted.adapter_id,
         train_job_id=train_job,
         target=wanted.target,
         delta=wanted.delta,
     )
     submit_comparison(experiment, submit, after)
     return experiment
+
+
+def suggested_metric(dataset_id: int) -> MetricChoice:
+    """The metric that suits the answers of a dataset."""
+    return MetricChoice(name=suggest_metric(_references(dataset_id))[0])
 
 
 def submit_index(index_id: int, name: str, submit: Submit) -> int:
@@ -130,7 +144,7 @@ def submit_training(
 def submit_comparison(experiment: Experiment, submit: Submit, after: Sequence[int] = ()) -> int:
     """Queue the measuring of an experiment."""
     n = count_of(experiment.dataset_id, "test")
-    expected = comparison_seconds(n, experiment.spec["rungs"])
+    expected = comparison_seconds(n, Plan.model_validate(experiment.spec).ladder)
     job_id = submit("compare", {"experiment_id": experiment.id}, f"Compare: {experiment.name}", after, expected)
     with session() as db:
         db.get_one(Experiment, experiment.id).job_id = job_id

@@ -16,6 +16,7 @@ from core.data.reading import read_examples
 from core.demo import FOLDER, demo_experiments, load_demo, start_demo
 from core.documents.reading import read_folder
 from core.evaluate.metrics import metric_named
+from core.evaluate.plan import Plan
 from core.jobs import queue
 from core.models.catalogue import BUNDLED_MODEL
 from core.store import lists
@@ -79,7 +80,8 @@ def test_one_call_submits_seven_jobs_in_order() -> None:
         assert compare.spec == {"experiment_id": experiment.id}
         assert train.spec["dataset_id"] == experiment.dataset_id
         assert train.spec["recipe"]["model"] == experiment.model == BUNDLED_MODEL
-        assert experiment.spec["rungs"] == ["base", "prompt", "rag", "lora", "rag+lora"]
+        rungs = Plan.model_validate(experiment.spec).ladder
+        assert [rung.name for rung in rungs] == ["base", "prompt", "rag", "lora", "rag+lora"]
     assert [e.metric for e in experiments] == [task.metric for task in TASKS]
     assert sum(job.expected_s or 0 for job in jobs) < 15 * 60
     assert {key: e.id for key, e in demo_experiments().items()} == {

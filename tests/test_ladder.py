@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +12,21 @@ from core.data.dataset import File, create_dataset
 from core.documents.index import create_index
 from core.documents.reading import read_document
 from core.errors import UserError
+from core.evaluate.plan import MetricChoice, Plan
+from core.evaluate.rungs import RungChoice
 from core.jobs import queue
 from core.ladder import Climb, climb, default_rungs
+from core.models.catalogue import BUNDLED_MODEL
 from core.store import lists
-from core.store.tables import Dataset, Index
+from core.store.database import session
+from core.store.tables import Adapter, Dataset, Index
 from tests.factories import chat, jsonl, sorting, sorting_dataset
 
 ALL = ("base", "prompt", "rag", "lora", "rag+lora")
+
+
+def plan(*rungs: str) -> Plan:
+    return Plan(rungs=[RungChoice.model_validate(rung) for rung in rungs])
 
 
 def submit(kind: str, spec: dict[str, Any], title: str, after: Sequence[int], expected_s: float) -> int:
@@ -34,7 +43,7 @@ def submitted() -> list[tuple[str, list[int]]]:
 
 
 def test_index_and_training_come_before_the_comparison() -> None:
-    experiment = climb(Climb("x", sorting_dataset().id, ALL, index_id=index().id), submit)
+    experiment = climb(Climb("x", sorting_dataset().id, plan(*ALL), index_id=index().id), submit)
     assert submitted() == [("index", []), ("train", []), ("compare", [1, 2])]
     jobs = {job.kind: job for job in queue.jobs()}
     assert jobs["compare"].spec == {"experiment_id": experiment.id}
@@ -47,14 +56,14 @@ def test_index_and_training_come_before_the_comparison() -> None:
     [(("base",), ["compare"]), (("prompt", "base"), ["compare"]), (("lora",), ["train", "compare"])],
 )
 def test_only_what_the_rungs_need_is_submitted(rungs: tuple[str, ...], kinds: list[str]) -> None:
-    climb(Climb("x", sorting_dataset().id, rungs), submit)
+    climb(Climb("x", sorting_dataset().id, plan(*rungs)), submit)
     assert [kind for kind, _ in submitted()] == kinds
 
 
 def test_index_that_another_job_fills_is_waited_for_not_filled_again() -> None:
     filling = index()
     job = submit("index", {"index_id": filling.id}, "Index", (), 1)
-    climb(Climb("x", sorting_dataset().id, ("rag",), index_id=filling.id), submit, index_job=job)
+    climb(Climb("x", sorting_dataset().id, plan("rag"), index_id=filling.id), submit, index_job=job)
     assert submitted() == [("index", []), ("compare", [job])]
 
 
@@ -63,41 +72,52 @@ def dataset_of(train: int) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("rungs", "more", "said"),
     [
-        ({"rungs": ("base", "rag")}, "rag need documents"),
-        ({"rungs": ("base", "lora", "rag+lora")}, r"rag\+lora need documents"),
-        ({"rungs": ("base", "lora", "summit")}, "no rung called summit"),
-        ({"rungs": ()}, "No rung was chosen"),
-        ({"rungs": ("base", "lora"), "metric": "bleu"}, "no metric called bleu"),
-        ({"rungs": ("base", "lora"), "target": 85.0}, "not a share"),
-        ({"rungs": ("base", "lora"), "model": "remote/gpt"}, "cannot be measured on the remote model"),
+        (("base", "rag"), {}, "rag need documents"),
+        (("base", "lora", "rag+lora"), {}, r"rag\+lora need documents"),
+        ((), {}, "No rung was chosen"),
+        (("base", "lora"), {"metrics": (MetricChoice(name="bluer"),)}, "no metric called bluer"),
+        (("base", "lora"), {"target": 85.0}, "not a share"),
+        (("base", "lora"), {"model": "remote/gpt"}, "cannot be measured on the remote model"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_submitted(more: dict[str, Any], said: str) -> None:
+def test_what_cannot_work_is_refused_before_anything_is_submitted(
+    rungs: tuple[str, ...], more: dict[str, Any], said: str
+) -> None:
     with pytest.raises(UserError, match=said) as caught:
-        climb(Climb("x", sorting_dataset().id, **more), submit)
+        climb(Climb("x", sorting_dataset().id, plan(*rungs), **more), submit)
     assert caught.value.remedy
     assert queue.jobs() == [] and lists.experiments() == []
+
+
+def test_adapter_that_is_there_is_not_trained_again(home: Path) -> None:
+    dataset = dataset_of(8)
+    with session() as db:
+        db.add(adapter := Adapter(name="a", base_model=BUNDLED_MODEL, method="lora", path="adapters/1"))
+    experiment = climb(Climb("x", dataset.id, plan("base", "lora"), adapter_id=adapter.id), submit)
+    own = climb(Climb("x", dataset.id, plan("base", f"lora#{adapter.id}")), submit)
+    assert [kind for kind, _ in submitted()] == ["compare", "compare"]
+    assert (experiment.adapter_id, own.adapter_id) == (adapter.id, None)
 
 
 def test_too_few_training_examples_stop_only_the_rungs_that_learn() -> None:
     dataset = dataset_of(8)
     with pytest.raises(UserError, match=r"8 training examples are too few.*at least 10"):
-        climb(Climb("x", dataset.id, ("base", "lora")), submit)
+        climb(Climb("x", dataset.id, plan("base", "lora")), submit)
     assert queue.jobs() == []
-    climb(Climb("x", dataset.id, ("base", "prompt")), submit)
+    climb(Climb("x", dataset.id, plan("base", "prompt")), submit)
     assert [kind for kind, _ in submitted()] == ["compare"]
 
 
 def test_metric_is_chosen_from_the_answers_when_none_is_named() -> None:
-    classes = climb(Climb("x", sorting_dataset().id, ("base",)), submit)
+    classes = climb(Climb("x", sorting_dataset().id, plan("base")), submit)
     texts = create_dataset("t", File("a", jsonl(chat(f"q{n}", f"answer {n}") for n in range(20))))
-    free = climb(Climb("x", texts.id, ("base",)), submit)
-    named = climb(Climb("x", texts.id, ("base",), metric="contains"), submit)
+    free = climb(Climb("x", texts.id, plan("base")), submit)
+    named = climb(Climb("x", texts.id, plan("base"), metrics=(MetricChoice(name="contains"),)), submit)
     assert [e.metric for e in (classes, free, named)] == ["exact_match", "token_f1", "contains"]
 
 
 def test_rungs_with_retrieval_are_the_default_only_with_documents() -> None:
-    assert default_rungs(with_documents=True) == ALL
-    assert default_rungs(with_documents=False) == ("base", "prompt", "lora")
+    assert [choice.rung.name for choice in default_rungs(with_documents=True)] == list(ALL)
+    assert [choice.rung.name for choice in default_rungs(with_documents=False)] == ["base", "prompt", "lora"]

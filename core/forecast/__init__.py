@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from core.data.dataset import count_of
-from core.evaluate.statistics import detectable_effect
+from core.evaluate.rungs import Rung
+from core.forecast.detectable import Detectable, detectable, detectable_in_words
 from core.forecast.speed import seconds_per_step
 from core.jobs.background import job_device
 from core.train.recipe import Recipe
+
+__all__ = [
+    "Detectable",
+    "comparison_seconds",
+    "detectable",
+    "detectable_in_words",
+    "index_seconds",
+    "training_seconds",
+]
 
 # Seconds before anything has been measured on this machine: two laptop cores and the bundled model. They only feed
 # the time left of jobs that have not begun; a running job tells from its own speed.
 SECONDS_PER_STEP = 2.5
 SECONDS_PER_ANSWER = {"base": 0.4, "prompt": 0.3, "rag": 0.8, "lora": 0.2, "rag+lora": 0.7}
+SECONDS_PER_OTHER_ANSWER = 0.8
 SECONDS_PER_DOCUMENT = 0.1
 SECONDS_TO_START = 15.0
 
@@ -32,17 +42,10 @@ def training_seconds(dataset_id: int, recipe: Recipe) -> float:
     return SECONDS_TO_START + recipe.steps(count_of(dataset_id, "train")) * per_step
 
 
-def comparison_seconds(tests: int, rungs: Iterable[str]) -> float:
-    """Seconds a comparison of these rungs is expected to take on this many test examples."""
-    return SECONDS_TO_START + tests * sum(SECONDS_PER_ANSWER[rung] for rung in rungs)
+def comparison_seconds(tests: int, rungs: Iterable[Rung]) -> float:
+    """Seconds a comparison of these rungs is expected to take on this many test examples.
 
-
-def detectable_in_words(tests: int, kind: str) -> str:
-    """What a test of this size can show, as a sentence. `kind` is the metric's: binary or continuous."""
-    smallest = detectable_effect(tests, kind)
-    if math.isinf(smallest):
-        return f"With {tests} test examples no difference can be shown, however large: collect at least 20."
-    return (
-        f"With {tests} test examples, a true difference of about {100 * smallest:.0f} points or more between two "
-        "rungs is found 4 times out of 5. Smaller ones may stay open."
-    )
+    `core.forecast.comparison` reckons from the data and the models instead, and takes longer to say so.
+    """
+    per_test = sum(SECONDS_PER_ANSWER.get(rung.switches, SECONDS_PER_OTHER_ANSWER) for rung in rungs)
+    return SECONDS_TO_START + tests * per_test

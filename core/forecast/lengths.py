@@ -49,16 +49,16 @@ def counted(dataset_id: int, facts: ModelFacts, passage_tokens: int = 0) -> Coun
     with session(read_only=True) as db:
         found = db.get(Dataset, dataset_id)
     # Examples may be edited: the hash tells.
-    pairs = _counted(dataset_id, found.hash if found else "", facts.id, _at_hand(facts))
-    return _put_together(pairs, count_of(dataset_id, "train"), passage_tokens, _at_hand(facts))
+    pairs = _counted(dataset_id, found.hash if found else "", facts.id, at_hand(facts))
+    return _put_together(pairs, count_of(dataset_id, "train"), passage_tokens, at_hand(facts))
 
 
 def counted_examples(examples: Iterable[Example], facts: ModelFacts, passage_tokens: int = 0) -> Counted:
     """The same for examples that are not in a dataset, of which the first are counted."""
     examples = iter(examples)
     first = list(islice(examples, SAMPLE))
-    pairs = _tokens(first, facts.id, _at_hand(facts))
-    return _put_together(pairs, len(first) + sum(1 for _ in examples), passage_tokens, _at_hand(facts))
+    pairs = _tokens(first, facts.id, at_hand(facts))
+    return _put_together(pairs, len(first) + sum(1 for _ in examples), passage_tokens, at_hand(facts))
 
 
 def _put_together(pairs: Sequence[tuple[int, int]], examples: int, passage_tokens: int, exact: bool) -> Counted:
@@ -67,7 +67,7 @@ def _put_together(pairs: Sequence[tuple[int, int]], examples: int, passage_token
     return Counted(lengths, share, examples, exact)
 
 
-def _at_hand(facts: ModelFacts) -> bool:
+def at_hand(facts: ModelFacts) -> bool:
     """Whether the tokenizer can be opened at once: nothing is downloaded here, nor the bundled model converted."""
     if facts.id == BUNDLED_MODEL:
         return (get_settings().home / "models" / "SmolLM2-135M-Instruct").is_dir()
@@ -96,7 +96,7 @@ def _tokens(examples: Sequence[Example], model_id: str, exact: bool) -> list[tup
     """(tokens of the prompt, tokens of the answer) of each."""
     if not exact:
         return [_told(*plain(example), turns=len(example.messages)) for example in examples]
-    tokenizer = _tokenizer(model_id)
+    tokenizer = tokenizer_of(model_id)
     write = rendered(tokenizer)
     texts = [write(example) for example in examples]
     if not texts:
@@ -113,5 +113,5 @@ def _told(prompt: str, answer: str, turns: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(model_id: str) -> Any:
+def tokenizer_of(model_id: str) -> Any:
     return load_tokenizer(model_id)
