@@ -6,60 +6,55 @@ import streamlit as st
 
 from core.evaluate.experiment import delete_experiment
 from core.jobs import queue
-from core.store.lists import experiment as stored
 from core.store.lists import experiments
-from core.store.tables import Experiment, Job
+from core.store.tables import Experiment
+from pages.widgets.blind_vote import blind_vote
+from pages.widgets.changes_view import over_time
 from pages.widgets.choose import choose, go_to_view, view
 from pages.widgets.compare_form import new_comparison
-from pages.widgets.errors import guard
-from pages.widgets.log import log_fold
+from pages.widgets.errors import guard, plain
+from pages.widgets.other_metrics import change_metrics_button
 from pages.widgets.outputs import side_by_side
-from pages.widgets.partial import partial_ladder
-from pages.widgets.progress import (
-    badge,
-    confirmed,
-    controls,
-    first_active,
-    live,
-    progress_bar,
-    trouble,
-)
-from pages.widgets.result import downloads, result
+from pages.widgets.parts import BLIND_VOTE, OVER_TIME, SIDE_BY_SIDE, TAKE_AWAY, VERDICT, shown_part
+from pages.widgets.progress import confirmed, first_active
+from pages.widgets.result import report_of, result, version_of
+from pages.widgets.running_view import being_measured, running
+from pages.widgets.takeaway_view import take_away
 
-st.title("Compare")
-listed = experiments()
-if st.query_params.get("new"):
-    go_to_view("compare_view", "New comparison")
-    del st.query_params["new"]
-part = view("compare_view", ["Results", "New comparison"] if listed else ["New comparison"])
+NEW, RESULTS = "New comparison", "Results"
 
 
-def jobs_of(experiment: Experiment) -> list[Job]:
-    """The jobs an experiment hangs on, in the order they run: index, training, comparison."""
-    wanted = {experiment.train_job_id, experiment.job_id}
-    return [
-        job
-        for job in reversed(queue.jobs(limit=1000))
-        if job.id in wanted
-        or (job.kind == "index" and experiment.index_id is not None and job.spec.get("index_id") == experiment.index_id)
-    ]
+def show(experiment: Experiment) -> None:
+    busy = being_measured(experiment)
+    part = shown_part()
+    with guard():
+        if part == SIDE_BY_SIDE:
+            side_by_side(experiment, busy)
+        elif part == VERDICT and experiment.report is None:
+            running(experiment)
+        elif experiment.report is None:
+            st.info("This is here as soon as every rung has answered every question.", icon=":material/hourglass_top:")
+        elif part == VERDICT:
+            result(experiment)
+        elif part == BLIND_VOTE:
+            blind_vote(experiment)
+        elif part == OVER_TIME:
+            over_time(experiment, listed, version_of(report_of(experiment)))
+        elif part == TAKE_AWAY:
+            take_away(experiment, report_of(experiment))
+    if part != BLIND_VOTE:
+        actions(experiment, busy)
 
 
-def show(experiment_id: int) -> None:
-    experiment = stored(experiment_id)
-    st.caption(f"Model {experiment.model} · metric {experiment.metric} · seed {experiment.seed}".replace("_", r"\_"))
-    if experiment.report is None:
-        live(lambda jobs: running(experiment, jobs), lambda: jobs_of(experiment))
-    else:
-        result(experiment)
-    busy = any(job.id == experiment.job_id and job.status in queue.ACTIVE for job in jobs_of(experiment))
-    side_by_side(experiment, busy)
+def actions(experiment: Experiment, busy: bool) -> None:
+    st.divider()
+    st.caption(plain(f"Number {experiment.id} · model {experiment.model} · seed {experiment.seed}"))
     with st.container(horizontal=True):
-        if experiment.report is not None:
-            downloads(experiment)
+        if not busy:
+            change_metrics_button(experiment)
         if confirmed(
             "Delete this comparison",
-            "Its answers, scores and verdict go. Data and adapter stay.",
+            "Its answers, scores, votes and verdict go. Data and adapter stay.",
             f"experiment_{experiment.id}",
         ):
             with guard():
@@ -70,33 +65,21 @@ def show(experiment_id: int) -> None:
                     st.rerun()
 
 
-def running(experiment: Experiment, jobs: list[Job]) -> None:
-    """Every stage with its progress, then the scores so far."""
-    titles = {"index": "Documents", "train": "Train", "compare": "Compare"}
-    for job in jobs:
-        if job.status == "done" and job.id != experiment.job_id:
-            continue
-        with st.container(border=True):
-            badge(job)
-            progress_bar(job, titles[job.kind])
-            trouble(job)
-            controls(job, "compare", deletable=False)
-            if job.kind == "compare" and job.status not in queue.ACTIVE:
-                log_fold(job, "compare")
-    if not any(job.id == experiment.job_id for job in jobs):
-        st.warning("The job that would measure it was deleted. Delete this comparison and start it anew.")
-    partial_ladder(experiment)
-
-
-if part == "New comparison":
+st.title("Compare")
+listed = experiments()
+if st.query_params.get("new") or st.query_params.get("again"):
+    go_to_view("compare_view", NEW)
+    st.query_params.pop("new", None)
+shown = view("compare_view", [RESULTS, NEW] if listed else [NEW])
+if shown == NEW:
     new_comparison()
 else:
-    busy = first_active([job for job in queue.jobs("compare") if job.spec.get("experiment_id")])
+    moving = first_active([job for job in queue.jobs("compare") if job.spec.get("experiment_id")])
     chosen = choose(
         "experiment",
         "Experiment",
-        {e.id: f"{e.name} (number {e.id})" for e in listed},
-        preferred=busy.spec["experiment_id"] if busy else None,
+        {experiment.id: f"{experiment.name} (number {experiment.id})" for experiment in listed},
+        preferred=moving.spec["experiment_id"] if moving else None,
     )
     if chosen is not None:
-        show(chosen)
+        show(next(experiment for experiment in listed if experiment.id == chosen))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from difflib import SequenceMatcher
+from collections.abc import Iterator, Sequence
+
+from rapidfuzz.distance import Indel
 
 from pages.widgets.errors import plain
 
@@ -21,15 +23,20 @@ def word_diff(reference: str, answer: str) -> str:
 
     Every character of both texts is escaped; only the colours are Markdown.
     """
-    wanted, given = (_PIECES.findall(text)[:MOST_PIECES] for text in (reference, answer))
-    shown = []
-    for kind, a0, a1, b0, b1 in SequenceMatcher(None, wanted, given, autojunk=False).get_opcodes():
-        if kind == "equal":
-            shown.append(plain("".join(given[b0:b1])))
-            continue
-        shown.append(marked("red", "".join(given[b0:b1]), ""))
-        shown.append(marked("green", "".join(wanted[a0:a1]), "~~"))
-    return "".join(shown)
+    wanted, given = (_PIECES.findall(blanks_kept(text))[:MOST_PIECES] for text in (reference, answer))
+    return "".join(
+        plain(came) if went == came else marked("red", came, "") + marked("green", went, "~~")
+        for went, came in _stretches(wanted, given)
+    )
+
+
+def blanks_kept(text: str) -> str:
+    """Markdown would take an indented line for code, and runs of blanks for one."""
+    lines = []
+    for line in text.expandtabs(4).split("\n"):
+        bare = line.lstrip(" ")
+        lines.append("\u00a0" * (len(line) - len(bare)) + bare.replace("  ", "\u00a0 "))
+    return "\n".join(lines)
 
 
 def marked(colour: str, text: str, around: str) -> str:
@@ -52,13 +59,34 @@ def change_diff(before: str, after: str) -> str:
     end = _same(was[start:][::-1], now[start:][::-1])
     middle_was, middle_now = (pieces[start : len(pieces) - end][:MOST_PIECES] for pieces in (was, now))
     shown = [_cut("".join(was[:start]), at_start=True)]
-    for kind, a0, a1, b0, b1 in SequenceMatcher(None, middle_was, middle_now, autojunk=False).get_opcodes():
-        if kind == "equal":
-            shown.append(_cut("".join(middle_was[a0:a1])))
+    for went, came in _stretches(middle_was, middle_now):
+        if went == came:
+            shown.append(_cut(came))
             continue
-        shown.append(marked("red", _seen("".join(middle_was[a0:a1])), "~~"))
-        shown.append(marked("green", _seen("".join(middle_now[b0:b1])), ""))
+        shown.append(marked("red", _seen(went), "~~"))
+        shown.append(marked("green", _seen(came), ""))
     return "".join([*shown, _cut("".join(was[len(was) - end :]), at_end=True)])
+
+
+def _stretches(was: Sequence[str], now: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Both texts in stretches of (before, after): the same on both sides, or changed with the blanks between changes.
+
+    rapidfuzz finds the longest common pieces in milliseconds where difflib needs seconds for two long texts.
+    """
+    went, came = "", ""
+    opcodes = list(Indel.opcodes(was, now))
+    for i, code in enumerate(opcodes):
+        before, after = "".join(was[code.src_start : code.src_end]), "".join(now[code.dest_start : code.dest_end])
+        changed = bool(went or came)
+        if code.tag == "equal" and not (changed and before in (" ", "\n") and i + 1 < len(opcodes)):
+            if changed:
+                yield went, came
+            yield before, after
+            went, came = "", ""
+        else:
+            went, came = went + before, came + after
+    if went or came:
+        yield went, came
 
 
 def _same(one: list[str], other: list[str]) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from core.evaluate.rungs import LADDER
 from pages.widgets.look import ink
 from pages.widgets.words import percent, span
 
@@ -21,6 +22,16 @@ RUNG_COLOURS = {
     "rag+lora": "#CC79A7",
     "managed": "#D55E00",
 }
+# The other combinations, searched for the largest distance to all of the above as people with protanopia,
+# deuteranopia and tritanopia see them (Machado et al. 2009), and to a light and a dark page.
+MORE_COLOURS = {
+    "prompt+rag": "#88B8E8",
+    "prompt+lora": "#B8A058",
+    "prompt+rag+lora": "#8810E8",
+    "rag+managed": "#884028",
+    "prompt+managed": "#704070",
+    "prompt+rag+managed": "#405858",
+}
 ALL_RUNGS = tuple(RUNG_COLOURS)
 RUNG_MEANING = {
     "base": "The model as it is: only your question.",
@@ -30,6 +41,15 @@ RUNG_MEANING = {
     "rag+lora": "Passages and an adapter together.",
     "managed": "Fine-tuning bought as a service.",
 }
+PARTS = {
+    "prompt": "worked examples",
+    "rag": "passages",
+    "lora": "an adapter",
+    "managed": "fine-tuning bought as a service",
+}
+# Rungs with the same switches have the same colour; another model or adapter has another marker and line.
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "pentagon", "cross", "hexagon")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 # A few words that fit beside the name on a phone.
 RUNG_SHORT = {
     "base": "the model as it is",
@@ -40,6 +60,8 @@ RUNG_SHORT = {
     "managed": "tuning as a service",
 }
 NEUTRAL = "#8A8F98"
+# Beside a longer name there is no room for the interval on a phone; the drawing and the hover text have it.
+LONG_NAME = 18
 
 
 @dataclass(frozen=True)
@@ -54,14 +76,57 @@ class Mark:
     faded: bool = False
 
 
+@dataclass(frozen=True)
+class Look:
+    """How a rung is drawn: its switches by colour, its model and adapter by marker and dash."""
+
+    colour: str
+    symbol: str = SYMBOLS[0]
+    dash: str = DASHES[0]
+
+
+def switches_of(rung: str) -> str:
+    """ "rag+lora" of "rag+lora#3@remote/some-model"."""
+    return re.split("[#@]", rung, maxsplit=1)[0]
+
+
+def looks(rungs: Iterable[str]) -> dict[str, Look]:
+    """One look per rung of an experiment; the models and adapters take markers in the order they come."""
+    listed = list(rungs)
+    variants = list(dict.fromkeys(["", *(rung.removeprefix(switches_of(rung)) for rung in listed)]))
+    found = {}
+    for rung in listed:
+        switches = switches_of(rung)
+        place = variants.index(rung.removeprefix(switches))
+        found[rung] = Look(colour_of(rung), SYMBOLS[place % len(SYMBOLS)], DASHES[place % len(DASHES)])
+    return found
+
+
+def colour_of(rung: str) -> str:
+    switches = switches_of(rung)
+    return RUNG_COLOURS.get(switches) or MORE_COLOURS.get(switches) or NEUTRAL
+
+
+def meaning(rung: str) -> str:
+    """What a rung is, in a sentence; names of models and adapters are not in it."""
+    switches = switches_of(rung)
+    if switches in RUNG_MEANING:
+        return RUNG_MEANING[switches]
+    parts = [PARTS.get(part, part) for part in switches.split("+")]
+    words = f"{', '.join(parts[:-1])} and {parts[-1]} together."
+    return words[0].upper() + words[1:]
+
+
+def label(rung: str, limit: int = 34) -> str:
+    """The name for a chart, where Plotly would read tags; a long model name loses its middle."""
+    if len(rung) > limit:
+        rung = f"{rung[: limit // 2]}…{rung[-(limit // 2 - 1) :]}"
+    return html.escape(rung, quote=False).replace("%{", "% {")
+
+
 def plain_ladder() -> list[Mark]:
     """All six rungs, without scores."""
     return [Mark(rung, note=RUNG_SHORT[rung]) for rung in ALL_RUNGS]
-
-
-def measurable() -> tuple[str, ...]:
-    """The names of the rungs that can be measured, in order."""
-    return tuple(rung.name for rung in LADDER)
 
 
 def ladder_figure(
@@ -76,6 +141,7 @@ def ladder_figure(
     `compact` leaves the intervals to the drawing and the hover text, where there is no room for them in words.
     """
     listed = list(marks)
+    look = looks(mark.rung for mark in listed)
     top = len(listed) - 0.45
     scored = any(mark.score is not None for mark in listed)
     figure = go.Figure()
@@ -91,7 +157,7 @@ def ladder_figure(
             line={"color": NEUTRAL, "width": 2, "dash": "dash"},
         )
     for height, mark in enumerate(listed):
-        _draw_rung(figure, height, mark, scored, compact)
+        _draw_rung(figure, height, mark, look[mark.rung], scored, compact)
     for side, words, anchor, shift in ((0, "cost →", "right", -8), (1, "rigidity →", "left", 8)):
         figure.add_annotation(
             xref="paper",
@@ -128,16 +194,16 @@ def ladder_figure(
     return figure
 
 
-def _draw_rung(figure: go.Figure, height: int, mark: Mark, scored: bool, compact: bool) -> None:
-    colour = RUNG_COLOURS[mark.rung]
+def _draw_rung(figure: go.Figure, height: int, mark: Mark, look: Look, scored: bool, compact: bool) -> None:
+    colour, name = look.colour, label(mark.rung, 28)
     solid = not mark.faded and (not scored or mark.score is None)
-    words = f"<b>{mark.rung}</b>"
-    hover = f"<b>{mark.rung}</b><br>{RUNG_MEANING[mark.rung]}"
+    words = f"<b>{name}</b>"
+    hover = f"<b>{name}</b><br>{meaning(mark.rung)}"
     if mark.score is not None:
         words += f"  {percent(mark.score)}"
         hover += f"<br>Score {percent(mark.score)}"
         if mark.interval is not None:
-            words += "" if compact else f" ({span(mark.interval)})"
+            words += "" if compact or len(mark.rung) > LONG_NAME else f" ({span(mark.interval)})"
             hover += f"<br>95% interval {span(mark.interval)} %"
     if mark.note:
         words += f"  {mark.note}"
@@ -150,8 +216,8 @@ def _draw_rung(figure: go.Figure, height: int, mark: Mark, scored: bool, compact
             mode="lines",
             hoverinfo="text",
             text=[hover] * 3,
-            name=mark.rung,
-            line={"color": colour, "width": 13 if mark.chosen else 9},
+            name=name,
+            line={"color": colour, "width": 13 if mark.chosen else 9, "dash": look.dash},
             opacity=1.0 if solid else 0.28,
         )
     )
@@ -164,11 +230,11 @@ def _draw_rung(figure: go.Figure, height: int, mark: Mark, scored: bool, compact
                 mode="markers",
                 hoverinfo="text",
                 text=[hover],
-                name=mark.rung,
+                name=name,
                 marker={
                     "color": colour,
                     "size": 15,
-                    "symbol": "star" if mark.chosen else "circle",
+                    "symbol": "star" if mark.chosen else look.symbol,
                     "line": {"color": "white", "width": 1.5},
                 },
                 error_x={

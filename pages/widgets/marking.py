@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from pages.widgets.diff import marked
+from pages.widgets.diff import blanks_kept, marked
 from pages.widgets.errors import plain
 
 PASSAGE, SUPPORT = "yellow", "green"
@@ -26,17 +26,8 @@ def highlight(text: str, spans: Sequence[Span]) -> str:
     shown = []
     for start, end in pairwise(edges):
         over = [span for span in spans if span.start <= start and end <= span.end]
-        piece = _blanks_kept(text[start:end])
+        piece = blanks_kept(text[start:end])
         # Not by colour alone: what supports an answer is bold as well.
         around = "**" if over and over[-1].colour == SUPPORT else ""
         shown.append(marked(over[-1].colour, piece, around) if over else plain(piece))
     return "".join(shown)
-
-
-def _blanks_kept(text: str) -> str:
-    """Markdown would take an indented line for code, and runs of blanks for one."""
-    lines = []
-    for line in text.expandtabs(4).split("\n"):
-        bare = line.lstrip(" ")
-        lines.append("\u00a0" * (len(line) - len(bare)) + bare.replace("  ", "\u00a0 "))
-    return "\n".join(lines)

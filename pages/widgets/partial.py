@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
+from core.evaluate.browsing import values_of
 from core.evaluate.metrics import metric_named
-from core.evaluate.report import answers, score
+from core.evaluate.plan import metrics_of
 from core.evaluate.statistics import interval
 from core.store.tables import Experiment
 from pages.widgets.ladder import Mark, draw_ladder, ladder_figure
+from pages.widgets.scores import scores_of
 
 # With fewer answers an interval says nothing that the count does not.
 ENOUGH = 5
@@ -18,24 +20,20 @@ def partial_marks(experiment: Experiment) -> list[Mark]:
     """One mark per rung of the experiment: its score over the examples it has answered, and how many those are."""
     import numpy as np
 
-    rows = answers(experiment.id)
-    kind = metric_named(experiment.metric).kind
+    scores = scores_of(experiment.id, moving=True)
+    deciding = metrics_of(experiment)[0]
+    # Means of several samples are no longer right or wrong.
+    kind = metric_named(deciding.name).kind if experiment.spec.get("samples", 1) == 1 else "continuous"
+    groups = np.array(scores.groups, dtype=object)
     marks = []
-    for rung in experiment.spec["rungs"]:
-        answered = [row for row in rows if rung in row.predictions]
-        note = f"· {len(answered)} of {len(rows)}"
-        if not answered:
+    for rung, values in values_of(scores, deciding.identity).items():
+        known = ~np.isnan(values)
+        note = f"· {int(scores.answered[rung].sum()):,} of {scores.n:,}"
+        if not known.any():
             marks.append(Mark(rung, note=note, faded=True))
             continue
-        scores = np.array([score(experiment.metric, row.predictions[rung], row.example.reference) for row in answered])
-        marks.append(
-            Mark(
-                rung,
-                float(scores.mean()),
-                _interval(scores.tolist(), [r.example.group for r in answered], kind),
-                note,
-            )
-        )
+        found = _interval(values[known].tolist(), groups[known].tolist(), kind)
+        marks.append(Mark(rung, float(values[known].mean()), found, note))
     return marks
 
 
@@ -51,19 +49,15 @@ def _interval(scores: list[float], groups: list[str], kind: str) -> tuple[float,
 
 
 def partial_ladder(experiment: Experiment) -> None:
-    """The ladder with the scores so far. Rungs are asked one after the other, so counts differ meanwhile."""
+    """The ladder with the scores so far. Rungs may be at different examples, so counts differ meanwhile."""
     marks = partial_marks(experiment)
     done = [mark for mark in marks if mark.score is not None]
     if not done:
         st.caption("Scores appear here with the first answers.")
         return
+    title = metrics_of(experiment)[0].title
     draw_ladder(
-        ladder_figure(
-            marks,
-            "Scores so far",
-            f"{metric_named(experiment.metric).title}, 95% interval",
-            experiment.target,
-        ),
+        ladder_figure(marks, "Scores so far", f"{title}, 95% interval", experiment.target),
         f"partial_{experiment.id}",
         "Scores so far: " + ", ".join(f"{mark.rung} {mark.score:.0%}" for mark in done),
     )

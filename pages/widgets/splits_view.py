@@ -97,11 +97,11 @@ def _leaks(dataset: Dataset) -> None:
     if large and not known(key) and not st.button("Compare them now", icon=":material/compare:", key="leaks_now"):
         return
     with st.spinner("Comparing every prompt with every other"):
-        ids, report = once(key, lambda: _compare(dataset.id, against))
+        ids, report = once(key, lambda: compare_parts(dataset.id, against))
     _show(report, ids, against)
 
 
-def _compare(dataset_id: int, against: str) -> tuple[tuple[list[int], list[int]], LeakReport]:
+def compare_parts(dataset_id: int, against: str) -> tuple[tuple[list[int], list[int]], LeakReport]:
     """((row ids of the training examples, of the others), what they share)."""
     ids: tuple[list[int], list[int]] = ([], [])
 

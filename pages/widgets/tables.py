@@ -9,7 +9,6 @@ import pandas as pd
 import streamlit as st
 
 from core.data.example import Problem
-from core.evaluate.metrics import metric_named
 from core.export import FORMULA_STARTS, safe_csv
 from pages.widgets.words import points, span
 
@@ -54,19 +53,34 @@ def problem_rows(problems: Sequence[Problem]) -> list[dict[str, Any]]:
 
 
 def score_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per rung: everything the report knows about it, with units in the headings."""
+    """One row per rung: its score, what became of its answers, and what they took, with units in the headings."""
+    priced = any(row["usd_per_1000"] for row in report["rungs"])
     return [
         {
             "rung": row["rung"],
-            "score, %": round(100 * row["score"], 1),
-            "95% interval": span(row["interval"]),
+            "score, %": None if row["score"] is None else round(100 * row["score"], 1),
+            "95% interval": "" if row["interval"] is None else span(row["interval"]),
             "scored": f"{row['scored']} of {row['of']}",
-            "s per answer": None if row["latency_p50_s"] is None else round(row["latency_p50_s"], 3),
+            "failed": row["failed"],
+            "empty": row["empty"],
+            "cut short": row["cut"],
+            "s per answer": _rounded(row["latency_p50_s"]),
+            "slowest 5 %, s": _rounded(row["latency_p95_s"]),
             "tokens in": row["input_tokens"],
             "tokens out": row["output_tokens"],
+            **({"US$ spent": row["cost_usd"], "US$ per 1,000": row["usd_per_1000"]} if priced else {}),
             "set-up, s": round(row["setup_s"]),
         }
-        | {f"{metric_named(name).phrase}, %": round(100 * value, 1) for name, value in row["other_metrics"].items()}
+        for row in report["rungs"]
+    ]
+
+
+def metric_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per rung, per metric a column with the score and its interval in percent; the deciding one first."""
+    others = [metric for metric in report["metrics"] if not metric["deciding"]]
+    return [
+        {"rung": row["rung"], f"{report['metric_title']} (decides)": _with_interval(row)}
+        | {metric["title"]: _with_interval(row["other_metrics"].get(metric["identity"])) for metric in others}
         for row in report["rungs"]
     ]
 
@@ -79,8 +93,8 @@ def pair_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             "against": pair["a"],
             "difference": points(pair["effect"]),
             "95% interval": span(pair["interval"], signed=True),
-            "p": _p(pair["p"]),
-            "p adjusted": _p(pair["p_adjusted"]),
+            "p": p_value(pair["p"]),
+            "p adjusted": p_value(pair["p_adjusted"]),
             "outcome": pair["outcome"],
             "more examples needed": pair.get("more"),
         }
@@ -88,7 +102,18 @@ def pair_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _p(value: float | None) -> str:
+def p_value(value: float | None) -> str:
     if value is None:
         return ""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _with_interval(scored: Mapping[str, Any] | None) -> str:
+    """A metric that does not apply to a rung, such as passages found by one that looks for none, has no score."""
+    if scored is None or scored["score"] is None:
+        return "does not apply"
+    return f"{100 * scored['score']:.1f} ({span(scored['interval'])})"
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

@@ -47,7 +47,8 @@ def span(interval: Sequence[float], signed: bool = False) -> str:
 
 def points(effect: float) -> str:
     """A difference of scores as "+12.5 points"."""
-    return f"{100 * effect:+.1f} points".replace("-", "\u2212")
+    # Adding zero turns the -0.0 that rounding leaves into 0.0.
+    return f"{round(100 * effect, 1) + 0.0:+.1f} points".replace("-", "\u2212")
 
 
 def many(count: int, noun: str) -> str:

@@ -133,3 +133,48 @@ def test_the_verdict_stands_beside_the_advice_that_led_to_it(full_app: str, visi
     tab.settle()
     tab.shoot("journey-advice-confirmed")
     tab.assert_sound()
+
+
+def test_answers_are_read_with_the_arrow_keys_and_the_address_is_a_permanent_link(full_app: str, visit) -> None:
+    tab = visit()
+    tab.open(f"{full_app}/compare?experiment=1&part=Side+by+side")
+    tab.page.get_by_text("Example 1 of").wait_for()
+    tab.page.keyboard.press("ArrowRight")
+    tab.page.get_by_text("Example 2 of").wait_for()
+    tab.page.keyboard.press("ArrowRight")
+    tab.page.get_by_text("Example 3 of").wait_for()
+    tab.page.keyboard.press("ArrowLeft")
+    tab.page.get_by_text("Example 2 of").wait_for()
+    tab.settle()
+    link = tab.page.url
+    other = visit()
+    other.open(link)
+    other.page.get_by_text("Example 2 of").wait_for()
+    tab.assert_sound()
+
+
+def test_blind_vote_by_keyboard_ends_with_the_rungs_revealed(full_app: str, visit) -> None:
+    tab = visit()
+    tab.open(f"{full_app}/compare?experiment=1&part=Blind+vote")
+    name = tab.page.get_by_role("combobox", name="Your name")
+    name.fill("Ada")
+    name.press("Enter")
+    tab.page.get_by_text("Voting as").wait_for()
+    decided = tab.page.get_by_text("decided", exact=False).first
+    decided.wait_for()
+    assert "0 of" in decided.inner_text()
+    main = tab.page.locator('[data-testid="stMain"]')
+    assert main.get_by_text("Answer A", exact=True).count() == 1
+    for key in ("a", "e"):
+        before = decided.inner_text()
+        tab.page.keyboard.press(key)
+        tab.page.wait_for_function("(said) => !document.body.innerText.includes(said)", arg=before)
+    assert "2 of" in decided.inner_text()
+    tab.page.keyboard.press("u")
+    tab.page.get_by_text("1 of", exact=False).first.wait_for()
+    tab.shoot("journey-blind-vote")
+    tab.page.get_by_role("button", name="Finish and see results").click()
+    tab.page.get_by_role("button", name="Go on voting").wait_for()
+    tab.settle()
+    tab.shoot("journey-blind-vote-results")
+    tab.assert_sound()

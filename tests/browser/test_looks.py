@@ -19,6 +19,10 @@ FULL = {
     "train": "train?run=2",
     "train-new": "train?new=1",
     "compare": "compare?experiment=1",
+    "compare-sides": "compare?experiment=1&part=Side+by+side",
+    "compare-vote": "compare?experiment=1&part=Blind+vote",
+    "compare-time": "compare?experiment=1&part=Over+time",
+    "compare-away": "compare?experiment=1&part=Take+away",
     "compare-stopped": "compare?experiment=2",
     "compare-new": "compare?new=1",
     "serve": "serve",
@@ -65,8 +69,7 @@ def test_a_link_to_any_page_works_first_in_a_new_server(tmp_path: Path, visit) -
 
 def test_text_of_others_is_never_markup(full_app: str, visit) -> None:
     tab = visit()
-    tab.open(f"{full_app}/compare?experiment=1")
-    tab.page.get_by_text("Side by side").scroll_into_view_if_needed()
+    tab.open(f"{full_app}/compare?experiment=1&part=Side+by+side")
     main = tab.page.locator('[data-testid="stMain"]')
     assert main.get_by_text("<b>b</b>").count() > 0
     assert main.locator('a[href*="example.com"]').count() == 0

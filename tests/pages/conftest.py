@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
+from core.settings import get_settings
+from core.store import database
 from tests.pages.furnish import Furnished, furnish
 from tests.pages.looking import APP, Open
 
@@ -53,9 +56,24 @@ def own_main() -> Iterator[None]:
     sys.modules["__main__"] = main
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Furnished]]:
+    """A furnished home to copy, and what is in it once the first test has made it."""
+    return tmp_path_factory.mktemp("furnished") / "home", []
+
+
 @pytest.fixture
-def furnished(home: Path) -> Furnished:
-    return furnish()
+def furnished(home: Path, kept: tuple[Path, list[Furnished]]) -> Furnished:
+    """Furnished by the first test that asks, copied for all others: the work takes ten times as long."""
+    folder, made = kept
+    if made:
+        shutil.copytree(folder, home, dirs_exist_ok=True)
+    else:
+        made.append(furnish())
+        # Only a closed database is whole in its file.
+        database.forget(get_settings().records_url)
+        shutil.copytree(home, folder)
+    return made[0]
 
 
 @pytest.fixture

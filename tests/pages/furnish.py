@@ -18,8 +18,10 @@ from sqlalchemy import insert, select, update
 from core.data.dataset import File, create_dataset, examples_of
 from core.documents.index import create_index
 from core.documents.reading import SourceDocument
-from core.evaluate.experiment import Plan, create_experiment
+from core.evaluate.experiment import create_experiment
+from core.evaluate.plan import Plan
 from core.evaluate.report import build_report, store_report
+from core.evaluate.scoring import ensure_scores
 from core.jobs import queue
 from core.settings import get_settings
 from core.store.database import session
@@ -216,7 +218,12 @@ def measured(
 ) -> int:
     """An experiment whose rungs are right as often as RIGHT says; one not done has answers to the first three only."""
     experiment = create_experiment(
-        name, dataset_id, metric="exact_match", plan=plan or Plan(), index_id=index_id, adapter_id=adapter_id
+        name,
+        dataset_id,
+        metrics=["exact_match", "json_match"],
+        plan=plan or Plan(),
+        index_id=index_id,
+        adapter_id=adapter_id,
     )
     job_id = ended(
         "compare",
@@ -267,6 +274,7 @@ def measured(
     with session() as db:
         db.execute(insert(Prediction), rows)
         db.get_one(Experiment, experiment.id).job_id = job_id
+    ensure_scores(experiment.id)
     if done:
         store_report(experiment.id, build_report(experiment.id))
     return experiment.id

@@ -256,7 +256,7 @@ def test_advice_goes_along_into_compare_and_comes_back_with_the_experiment(
     assert "From Decide: try qlora first" in texts(app)
     assert next(box for box in app.selectbox if box.label == "Training method").value == "qlora"
     started = []
-    monkeypatch.setattr("pages.widgets.compare_form._start", lambda wanted, adapter: started.append(wanted) or 1 / 0)
+    monkeypatch.setattr("pages.widgets.compare_form._start", lambda wanted: started.append(wanted) or 1 / 0)
     press(app, "Start comparing")
     (wanted,) = started
     assert wanted.plan.answers == {"prompt_tried": "exhausted", "gap": "behavior", "gpu_gb": 8}
