@@ -2,9 +2,9 @@
 
     python -m bench.verdicts [--tasks tickets-json ...] [--seeds 0 1 2 3 4] [--home FOLDER] [--train-only]
 
-For each task and seed the five rungs are built as `python -m core ladder` builds them: the seed is that of the training,
-of the worked examples and of the statistics. The truth is what the rungs score on average over all seeds: the lowest
-rung that no other beats by the margin or more. Prints each verdict, the truth, and in how many runs they agree.
+For each task and seed the five rungs are built as `python -m core ladder` builds them: the seed is that of the
+training, of the worked examples and of the statistics. The truth is what the rungs score on average over all seeds:
+the lowest rung that no other beats by the margin or more. Prints each verdict, the truth, and how often they agree.
 Everything is kept in the home folder, so that an interrupted run goes on where it was.
 """
 

@@ -13,6 +13,8 @@ Cost = Literal["usd_per_1000", "latency_p50_s"]
 HOUR = 3600
 # Over which a set-up is spread unless somebody says otherwise.
 MONTHS = 12
+# Costs closer than this are one: a difference of a thousandth is how the clock went, and pays at no volume.
+SAME = 1e-3
 
 
 def priced(report: Mapping[str, Any], machine_usd_per_hour: float = 0.0) -> list[dict[str, Any]]:
@@ -51,6 +53,8 @@ def break_even(
     if first["usd_per_1000"] is None or second["usd_per_1000"] is None:
         return None
     saved = (second["usd_per_1000"] - first["usd_per_1000"]) / 1000
+    if abs(saved) < SAME * second["usd_per_1000"] / 1000:
+        saved = 0.0
     extra = (first["setup_usd"] - second["setup_usd"]) / months
     if saved <= 0:
         return 0.0 if saved == 0 and extra < 0 else None

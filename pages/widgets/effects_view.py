@@ -127,6 +127,10 @@ def effects_figure(found: Sequence[Mapping[str, Any]]) -> go.Figure:
                 },
             )
         )
+        # Nought is marked beside each effect, not across the words between them.
+        figure.add_shape(
+            type="line", x0=0, x1=0, y0=height - 0.22, y1=height + 0.16, line={"color": NEUTRAL, "width": 2}
+        )
         figure.add_annotation(
             xref="paper",
             x=0,
@@ -138,7 +142,6 @@ def effects_figure(found: Sequence[Mapping[str, Any]]) -> go.Figure:
             yshift=10,
             font={"size": 13},
         )
-    figure.add_vline(x=0, line={"color": NEUTRAL, "width": 2, "dash": "dash"})
     figure.update_layout(
         title={"text": "Bought, in points of the score", "font": {"size": 15}},
         height=110 + 56 * len(listed),
@@ -150,7 +153,7 @@ def effects_figure(found: Sequence[Mapping[str, Any]]) -> go.Figure:
     ends = [0.0, *(100 * end for effect in found for end in effect["interval"])]
     room = 0.06 * (max(ends) - min(ends)) or 1.0
     figure.update_xaxes(
-        title="points, with 95% interval",
+        title="points, with 95% interval; the line marks 0",
         range=[min(ends) - room, max(ends) + room],
         zeroline=False,
         fixedrange=True,
