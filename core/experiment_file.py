@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from core.errors import UserError
 from core.evaluate.plan import MetricChoice, Plan, metrics_of
+from core.evaluate.rungs import RecordId
 from core.evaluate.statistics import DELTA
 from core.ladder import Climb
 from core.models.catalogue import BUNDLED_MODEL
+from core.sources import Sources
 from core.store import lists
 from core.store.database import session
 from core.store.tables import Dataset, Job
@@ -22,31 +23,16 @@ from core.train.recipe import Recipe
 ABOUT = "# An experiment of Lowest Rung: python -m core compare THIS_FILE --out FOLDER"
 
 
-class Data(BaseModel):
-    """The examples: a data set of this home by number, or files; paths are relative to the experiment's folder.
-
-    `hash` is the data set's content hash: the same experiment on other data would be another one.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    dataset: int | None = Field(None, ge=1, description="Number of a data set in this home.")
-    name: str = Field("", description="Its name, for people.")
-    hash: str = Field("", description="Hash of its content; other data are refused.")
-    train: Path | None = Field(None, description="File of training examples, instead of a data set.")
-    test: Path | None = Field(None, description="File of test examples; empty: a fifth of the groups is held back.")
-    index: int | None = Field(None, ge=1, description="Number of the index that passages come from.")
-    documents: Path | None = Field(None, description="Folder of documents to index, instead of an index.")
-
-
 class ExperimentFile(Plan):
     """A plan, what it is asked about and how it is scored."""
 
     name: str = Field("", description="Name of the experiment; empty: that of its data.")
-    data: Data = Field(default_factory=Data, description="The examples, and the documents for rungs with retrieval.")
+    data: Sources = Field(
+        default_factory=Sources, description="The examples, and the documents for rungs with retrieval."
+    )
     model: str = Field(BUNDLED_MODEL, description="Model of all rungs that name none of their own.")
-    adapter: int | None = Field(
-        None, ge=1, description="Number of the adapter of rungs that name none of their own; empty: one is trained."
+    adapter: RecordId | None = Field(
+        None, description="Number of the adapter of rungs that name none of their own; empty: one is trained."
     )
     recipe: Recipe | None = Field(None, description="How that one is trained; empty: as suits the model.")
     metrics: list[MetricChoice] = Field(
@@ -67,7 +53,10 @@ class ExperimentFile(Plan):
         return Plan.model_validate({name: getattr(self, name) for name in Plan.model_fields})
 
     def climb(self, dataset: Dataset, index_id: int | None) -> Climb:
-        """What to measure, on data that are there."""
+        """What to measure, on data that are there. A recipe that names no model is for the experiment's."""
+        recipe = self.recipe
+        if recipe is not None and "model" not in recipe.model_fields_set:
+            recipe = recipe.model_copy(update={"model": self.model})
         return Climb(
             name=self.name or dataset.name,
             dataset_id=dataset.id,
@@ -78,7 +67,7 @@ class ExperimentFile(Plan):
             target=self.target,
             delta=self.delta,
             model=self.model,
-            recipe=self.recipe,
+            recipe=recipe,
         )
 
 
@@ -151,7 +140,7 @@ def yaml_of(wanted: Climb) -> str:
         ExperimentFile(
             **{name: getattr(wanted.plan, name) for name in Plan.model_fields},
             name=wanted.name,
-            data=Data(dataset=dataset.id, name=dataset.name, hash=dataset.hash, index=wanted.index_id),
+            data=Sources(dataset=dataset.id, name=dataset.name, hash=dataset.hash, index=wanted.index_id),
             model=wanted.model,
             adapter=wanted.adapter_id,
             recipe=wanted.recipe if wanted.trains else None,

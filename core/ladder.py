@@ -73,6 +73,11 @@ def check(climb: Climb) -> None:
         target=climb.target,
     )
     if climb.trains:
+        if climb.recipe is not None and climb.recipe.model != climb.model:
+            raise UserError(
+                f"The adapter would be trained on {climb.recipe.model}, and asked on {climb.model}.",
+                "Name the same model for the training and for the comparison.",
+            )
         training = count_of(climb.dataset_id, "train")
         if training < MIN_EXAMPLES:
             raise UserError(

@@ -20,6 +20,8 @@ def read_yaml(text: str, name: str, model: type[Model], *, example: str) -> Mode
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        # Before anything is made of it: a few aliases can stand for more than any memory holds.
+        _refuse_repeated(root, name)
         found = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -29,7 +31,6 @@ def read_yaml(text: str, name: str, model: type[Model], *, example: str) -> Mode
         raise UserError(f"{name} is not YAML: {str(error).splitlines()[0]}", "It should be a text file.") from error
     if not isinstance(found, dict):
         raise UserError(f"{name} holds no fields.", example)
-    _refuse_repeated(root, name)
     try:
         return model.model_validate(found)
     except ValidationError as error:
@@ -83,10 +84,17 @@ def _place(problem: Any) -> list[str]:
 
 
 def _refuse_repeated(node: Any, name: str) -> None:
-    """YAML's reader lets the last of two equal fields win in silence."""
-    waiting = [node]
+    """Fields said twice, of which YAML's reader lets the last win in silence, and aliases of whole blocks."""
+    waiting, seen = [node], set[int]()
     while waiting:
         node = waiting.pop()
+        if isinstance(node, yaml.CollectionNode):
+            if id(node) in seen:
+                raise UserError(
+                    f"{name}, line {node.start_mark.line + 1}: what stands here is used again by an alias (*).",
+                    "Write it out wherever it is needed.",
+                )
+            seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             waiting += node.value
         if not isinstance(node, yaml.MappingNode):
@@ -94,6 +102,8 @@ def _refuse_repeated(node: Any, name: str) -> None:
         lines: dict[str, int] = {}
         for key, value in node.value:
             waiting.append(value)
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # refused by the reader, in its own words
             if key.value in lines:
                 raise UserError(
                     f"{name}, line {key.start_mark.line + 1}: {key.value} is said twice, first in line "

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import select
 
 from core.data.dataset import datasets
 from core.errors import UserError
@@ -17,6 +18,8 @@ from core.jobs import queue
 from core.ladder import Climb, climb
 from core.settings import get_settings
 from core.store import lists
+from core.store.database import session
+from core.store.tables import Prediction
 from tests.factories import jsonl, sorting, sorting_dataset
 from tests.test_cli import run_cli
 from tests.test_ladder import submit
@@ -109,6 +112,12 @@ def test_experiment_file_is_measured_and_a_missed_minimum_is_exit_status_3(
     assert "prompt scores 0.000, less than the minimum of 0.900." in text
     assert "base scores" not in text and "Verdict:" in text
     assert len(lists.experiments()) == asked + 1
+    # Files that have not changed are the data set of before, and their answers are known.
+    assert len(datasets()) == 1
+    with session(read_only=True) as db:
+        newest = lists.experiments()[0].id
+        reused = db.scalars(select(Prediction.reused).where(Prediction.experiment_id == newest)).all()
+    assert len(reused) == 12 and all(reused)
 
 
 @pytest.mark.parametrize(

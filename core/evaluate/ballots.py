@@ -62,9 +62,13 @@ def pairs_of(experiment_id: int) -> list[Pair]:
     report = experiment.report or {}
     chosen = (report.get("verdict") or {}).get("rung")
     if chosen in ladder:
-        # Among equals the lower rung, as everywhere.
-        others = [(-row["score"], ladder.index(row["rung"])) for row in report["rungs"] if row["rung"] != chosen]
-        both = sorted((ladder.index(chosen), min(others)[1]))
+        # Among equals the lower rung, as everywhere; last the rungs that the deciding metric says nothing of.
+        others = [
+            (row["score"] is None, -(row["score"] or 0.0), ladder.index(row["rung"]))
+            for row in report["rungs"]
+            if row["rung"] != chosen
+        ]
+        both = sorted((ladder.index(chosen), min(others)[2]))
         wanted = (ladder[both[0]], ladder[both[1]])
     return [wanted, *(pair for pair in pairs if pair != wanted)]
 

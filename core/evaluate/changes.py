@@ -79,8 +79,10 @@ def between(
     metric = metric or later.metric
     if metric not in then.values or metric not in now.values:
         raise UserError(f"{metric} was not measured in both comparisons.", "Choose a metric that both have.")
+    if not np.array_equal(then.examples, now.examples):
+        # One was remembered from before examples were put in or taken out.
+        then, now = read_scores(earlier_id), read_scores(later_id)
     names = [rung for rung in now.rungs if rung in then.rungs]
-    # Both list the dataset's test examples; those put in or taken out in between are in neither list or in both.
     both = np.ones(now.n, dtype=bool)
     for rung in names:
         both &= then.answered[rung] & now.answered[rung]

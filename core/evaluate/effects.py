@@ -26,7 +26,9 @@ def gaps(rungs: Sequence[Rung]) -> list[str]:
     alone = [NAMES[factor] for factor in used if (factor,) not in known]
     missing = []
     if alone:
-        missing.append(f"What {listed(alone)} bought cannot be told: no two rungs of one model differ in that alone.")
+        missing.append(
+            f"What {listed(alone)} bought cannot be told: no two rungs of one model with a score differ in that alone."
+        )
     apart = [
         f"whether {NAMES[first]} and {NAMES[second]} add up"
         for first, second in combinations(used, 2)
@@ -43,13 +45,15 @@ def _bought(effect: Effect, delta: float) -> str:
     if effect.outcome == "better":
         return f"{name} bought {size} (plausibly {span})."
     if effect.outcome == "worse":
-        return f"{name} cost {size} (plausibly {span})."
+        return f"{name} lost {size} (plausibly {span})."
     if effect.outcome == "equivalent":
         return f"{name} changed the score by less than {points(delta)} (plausibly {plausible(effect.interval)})."
     if not effect.effect:
         return f"{name} made no difference here, which may be chance (plausibly {plausible(effect.interval)})."
-    seen = "more" if effect.effect > 0 else "less"
-    return f"{name} made {size} {seen}, which may be chance (plausibly {plausible(effect.interval)})."
+    seen = "higher" if effect.effect > 0 else "lower"
+    return (
+        f"With {name.lower()} the score is {size} {seen}, which may be chance (plausibly {plausible(effect.interval)})."
+    )
 
 
 def _interplay(effect: Effect, delta: float) -> str:

@@ -169,8 +169,13 @@ def small_test_warning(n: int) -> str | None:
     if n >= MIN_TEST_EXAMPLES:
         return None
     seen = detectable_effect(n, "binary")
-    shown = f"only a difference of about {seen:.0%} or more" if math.isfinite(seen) else "no difference, however large,"
-    return f"{n} test examples are few: {shown} would be noticed. Collect at least {MIN_TEST_EXAMPLES}."
+    shown = (
+        f"only a difference of about {100 * seen:.0f} points or more"
+        if math.isfinite(seen)
+        else "no difference, however large,"
+    )
+    few = "One test example is" if n == 1 else f"{n} test examples are"
+    return f"{few} few: {shown} would be noticed. Collect at least {MIN_TEST_EXAMPLES}."
 
 
 def _choices(metrics: Sequence[MetricChoice | str]) -> list[MetricChoice]:

@@ -50,9 +50,9 @@ def label_report(experiment_id: int, rungs: Sequence[str], example_ids: np.ndarr
             named[rung][row_of[example_id]] = name
     number = {name: position for position, name in enumerate(classes.names)}
     coded = {rung: np.array([number.get(name, -1) for name in names]) for rung, names in named.items()}
+    # An example whose reference is empty has no class, not even that of an answer which names none: all are wrong.
     truth = np.array([number.get(name, -2) for name in actual])
     right = {rung: (codes == truth) * 1.0 for rung, codes in coded.items()}
-    # An example whose reference is empty has no class: every answer to it is wrong.
     f1 = macro_f1(truth, coded, groups, seed)
     spans = intervals(right, groups, "binary", seed)
     return {

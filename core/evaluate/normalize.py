@@ -14,10 +14,13 @@ NOT_JSON = object()
 def normalize(text: str) -> str:
     """Lower case, no ASCII punctuation, no English articles, single spaces.
 
+    What is nothing but an article or signs is kept: option "A" is no empty answer, nor is "+" the same as "-".
     Source: the SQuAD evaluation, Rajpurkar et al. 2016.
     """
-    bare = re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(_PUNCTUATION))
-    return " ".join(bare.split())
+    lower = text.lower()
+    plain = lower.translate(_PUNCTUATION)
+    stages = (re.sub(r"\b(a|an|the)\b", " ", plain), plain, lower)
+    return next((" ".join(stage.split()) for stage in stages if stage.strip()), "")
 
 
 def storable(text: str) -> str:

@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from core.evaluate.metrics import metric_named
 from core.evaluate.metrics.registry import identity_of
-from core.evaluate.rungs import LADDER, Rung, RungChoice, in_order
+from core.evaluate.rungs import LADDER, RecordId, Rung, RungChoice, in_order
 from core.store.tables import Experiment
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class MetricChoice(_Strict):
@@ -88,10 +88,10 @@ class Plan(_Strict):
         description="Which training examples are shown: at random but varied, the ones most like each question, or "
         "chosen by hand.",
     )
-    shot_ids: list[int] = Field(default_factory=list, description="The training examples chosen by hand.")
+    shot_ids: list[RecordId] = Field(default_factory=list, description="The training examples chosen by hand.")
     passages: int = Field(2, ge=1, le=50, description="Passages in the prompt of a rung with retrieval.")
     retrieval: RetrieverChoice = Field(default_factory=RetrieverChoice, description="How passages are searched.")
-    rag_adapter_id: int | None = Field(
+    rag_adapter_id: RecordId | None = Field(
         None, description="Adapter of rungs with retrieval, trained with passages; empty: the experiment's one."
     )
     template: PromptTemplate = Field(default_factory=PromptTemplate, description="What stands around a question.")
@@ -100,7 +100,7 @@ class Plan(_Strict):
     top_p: float = Field(1.0, gt=0, le=1, description="Words are drawn from the likeliest that make up this share.")
     samples: int = Field(1, ge=1, le=20, description="Answers to each question; their scores are averaged.")
     fresh: bool = Field(False, description="Ask even what was answered in an earlier experiment.")
-    seed: int | None = Field(None, ge=0, description="Of shots and sampling; empty: the dataset's.")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="Of shots and sampling; empty: the dataset's.")
     spending_cap_usd: float | None = Field(None, gt=0, description="Paid models are asked no further than this.")
     minimums: dict[str, float] = Field(
         default_factory=dict, description="Score that each rung named here must reach, from 0 to 1."

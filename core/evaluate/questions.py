@@ -53,6 +53,8 @@ class Material:
     tests: list[tuple[int, Example]]
     shots: list[list[Shot]] = field(default_factory=list)
     hits: list[list[Hit]] = field(default_factory=list)
+    no_hits: UserError | None = None
+    """Why no passages could be looked up, though they should have been."""
 
 
 def gather(
@@ -61,21 +63,25 @@ def gather(
     tests: list[tuple[int, Example]],
     tick: Callable[[str], None] = lambda message: None,
 ) -> Material:
-    """Look up shots and passages once, for all rungs. Raises UserError when the index is gone.
+    """Look up shots and passages once, for all rungs.
 
     `tick` is told every few questions what is going on, and may raise to stop it.
     """
     examples = [example for _, example in tests]
     shots: list[list[Shot]] = []
     hits: list[list[Hit]] = []
+    no_hits: UserError | None = None
     if tests and any(rung.shots for rung in plan.ladder):
         tick("Choosing worked examples")
         shots = shots_for(plan, experiment.dataset_id, experiment.seed, examples)
     if any(rung.retrieval for rung in plan.ladder):
-        for first in range(0, len(examples), SEARCHED_AT_ONCE):
-            tick(f"Looking up passages: {first} of {len(examples)} questions")
-            hits += _passages(plan, experiment.index_id, examples[first : first + SEARCHED_AT_ONCE])
-    return Material(tests, shots, hits)
+        try:
+            for first in range(0, len(examples), SEARCHED_AT_ONCE):
+                tick(f"Looking up passages: {first} of {len(examples)} questions")
+                hits += _passages(plan, experiment.index_id, examples[first : first + SEARCHED_AT_ONCE])
+        except UserError as error:
+            hits, no_hits = [[] for _ in examples], error
+    return Material(tests, shots, hits, no_hits)
 
 
 def questions_of(rung: Rung, plan: Plan, material: Material) -> list[Question]:

@@ -102,7 +102,10 @@ def read_scores(experiment_id: int) -> Scores:
                 Prediction.output_tokens,
                 Prediction.cost_usd,
                 Prediction.output,
-            ).where(mine)
+            )
+            .where(mine)
+            # As the unique index has them; what several samples say together depends on their order.
+            .order_by(Prediction.rung, Prediction.example_id, Prediction.sample)
         ).all()
         wanted = [choice.identity for choice in metrics_of(experiment)]
         scored = db.execute(

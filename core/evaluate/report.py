@@ -62,7 +62,9 @@ def build_report(experiment_id: int) -> dict[str, Any]:
         list(scores), scores, compared, experiment.target, experiment.delta, intervals=ranges, metric=phrase
     )
     unreadable = unreadable_share(experiment_id, choices[0])
-    if unreadable > MOST_UNREADABLE:
+    if seen.n and not any((seen.answered[rung] & ~seen.failed[rung]).any() for rung in seen.rungs):
+        verdict = _unanswered(verdict)
+    elif unreadable > MOST_UNREADABLE:
         verdict = _unjudged(verdict, unreadable)
     pairs = max(1, len(list(combinations(scores, 2))))
     likeness = design_effect(seen.groups)
@@ -242,6 +244,15 @@ def _effect(effect: Effect, delta: float) -> dict[str, Any]:
         "pairs": [list(names) for names in effect.contrast.matched],
         "text": told(effect, delta),
     }
+
+
+def _unanswered(verdict: Verdict) -> Verdict:
+    """The verdict when all answers failed: the zeros are about the models' whereabouts, not about the task."""
+    reason = (
+        "No rung gave a single answer: all failed or are missing, and count as 0. Put right what the warning names, "
+        "then run the comparison again."
+    )
+    return replace(verdict, rung=None, outcome="cannot tell yet", reason=reason, more=None)
 
 
 def _unjudged(verdict: Verdict, share: float) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,6 +25,10 @@ ORDER = (
     "rag+managed",
     "prompt+rag+managed",
 )
+
+
+# The number of a record, as a person may write it: databases hold no larger ones.
+RecordId = Annotated[int, Field(ge=1, lt=2**63)]
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class RungChoice(BaseModel):
     retrieval: bool = Field(False, description="Passages from the documents in the prompt.")
     adapter: bool = Field(False, description="The weights of a training.")
     model: str = Field("", description="Its model; empty for the experiment's.")
-    adapter_id: int | None = Field(None, description="Its adapter; empty for the experiment's.")
+    adapter_id: RecordId | None = Field(None, description="Its adapter; empty for the experiment's.")
     tuned: bool = Field(False, description="The model is itself a fine-tune bought as a service.")
 
     @model_validator(mode="before")

@@ -7,8 +7,6 @@ another, so that only one is in memory.
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -28,8 +26,7 @@ from core.evaluate.rungs import Rung
 from core.evaluate.scoring import IDS_PER_QUERY, retrieving_rungs, score_these
 from core.models.budget import CapReached
 from core.models.generation import Completion, Generator, Request, Sampling, never
-from core.models.identity import adapter_fingerprint, answer_key, fingerprint
-from core.models.prompt import Message
+from core.models.identity import adapter_fingerprint, answer_key, fingerprint, seed_of
 from core.settings import get_settings
 from core.store.database import session
 from core.store.tables import Adapter, Experiment, Prediction
@@ -120,14 +117,18 @@ class _Run:
         material = gather(self.experiment, self.plan, [row for row in tests if row[0] in asked], self._tick)
         wanted = []
         for rung in rungs:
+            questions = questions_of(rung, self.plan, material)
             mine = [
                 Wanted(rung, question, sample)
                 for sample in samples
-                for question in questions_of(rung, self.plan, material)
+                for question in questions
                 if (rung.name, question.example_id, sample) in missing
             ]
             self.board.add(rung.name, len(tests) * self.plan.samples, [each.question.effort for each in mine])
-            wanted += mine
+            if rung.retrieval and material.no_hits is not None:
+                self._fail(mine, material.no_hits)
+            else:
+                wanted += mine
         return wanted
 
     def _tick(self, message: str) -> None:
@@ -137,52 +138,55 @@ class _Run:
     def _ask_model(self, model: str, wanted: Sequence[Wanted]) -> None:
         """Answer all that is wanted of one model: from earlier experiments, or by asking, or with why it cannot."""
         adapters: dict[Rung, Path | None] = {}
+        marks: dict[Rung, str] = {}
         for rung in dict.fromkeys(each.rung for each in wanted):
             try:
-                adapters[rung] = adapter_folder(rung, self.experiment, self.plan) if rung.adapter else None
-            except UserError as error:
+                folder = adapter_folder(rung, self.experiment, self.plan) if rung.adapter else None
+                marks[rung] = adapter_fingerprint(folder) if folder is not None else ""
+                adapters[rung] = folder
+            except (UserError, OSError) as error:
                 self._fail([each for each in wanted if each.rung == rung], error)
         left = [each for each in wanted if each.rung in adapters]
-        generator: Generator | None = None
         try:
             identity = fingerprint(model)
-            if identity is None:
-                self.board.say(f"Loading {model}")
-                generator = self.open_model(model)
-                identity = fingerprint(model)
-            left = self._keyed(left, identity or model, adapters)
-            if not self.plan.fresh:
-                left = self._take_over(left)
-            if left and generator is None:
-                self.board.say("Loading the model")
-                generator = self.open_model(model)
+            if identity is not None:
+                left = self._take_over(self._keyed(left, identity, marks))
+            if not left:
+                return
+            self.board.say(f"Loading {model}")
+            generator = self.open_model(model)
+            opened = fingerprint(model)
+            if opened is None or opened != identity:
+                # Opening it downloaded the model, or a newer revision of it.
+                left = self._take_over(self._keyed(left, opened or model, marks))
         except CapReached:
             raise
         except (UserError, OSError) as error:
             self._fail(left, error)
             return
-        if left and generator is not None:
+        if left:
             self._ask(generator, left, adapters)
 
-    def _keyed(self, wanted: Iterable[Wanted], model: str, adapters: dict[Rung, Path | None]) -> list[Wanted]:
-        marks = {folder: adapter_fingerprint(folder) for folder in set(adapters.values()) if folder is not None}
+    def _keyed(self, wanted: Iterable[Wanted], model: str, marks: dict[Rung, str]) -> list[Wanted]:
+        """With seed and key; `marks` are the fingerprints of the rungs' adapters."""
         keyed = []
         for each in wanted:
-            folder, chat = adapters[each.rung], each.question.chat
-            mark = marks[folder] if folder is not None else ""
+            chat = each.question.chat
             seed = seed_of(self.experiment.seed, each.sample, chat)
-            key = answer_key(model, mark, chat, self.sampling, seed)
+            key = answer_key(model, marks[each.rung], chat, self.sampling, seed)
             keyed.append(replace(each, seed=seed, key=key))
         return keyed
 
-    def _take_over(self, wanted: Sequence[Wanted]) -> list[Wanted]:
-        """Store what was answered before under the same key; returns the rest."""
+    def _take_over(self, wanted: list[Wanted]) -> list[Wanted]:
+        """Store what was answered before under the same key, the newest answer; returns the rest."""
+        if self.plan.fresh:
+            return wanted
         left: list[Wanted] = []
         for start in range(0, len(wanted), IDS_PER_QUERY):
             chunk = wanted[start : start + IDS_PER_QUERY]
             keys = {each.key for each in chunk}
             figures = [getattr(Prediction, name) for name in FIGURES]
-            query = select(Prediction.key, Prediction.output, *figures)
+            query = select(Prediction.key, Prediction.output, *figures).order_by(Prediction.id)
             with session(read_only=True) as db:
                 rows = db.execute(query.where(Prediction.key.in_(keys), Prediction.error.is_(None))).all()
             # In the order of the fields.
@@ -221,9 +225,11 @@ class _Run:
                 self._ask(generator, [each for each in left if adapters[each.rung] == folder], adapters)
         self.check_stop()
 
-    def _fail(self, wanted: Sequence[Wanted], error: Exception) -> None:
+    def _fail(self, wanted: Sequence[Wanted], error: UserError | OSError) -> None:
         """Store that these could not be answered: they count as failures."""
-        said = error.what if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        # Reports are given away, so no path of this machine belongs in them.
+        files = "The files of the model or the adapter cannot be read"
+        said = f"{files}: {error.strerror or type(error).__name__}." if isinstance(error, OSError) else error.what
         failed = Completion("", finish_reason="error", error=said)
         self._store([(each, failed, False) for each in wanted])
         self.board.fail(each.rung.name for each in wanted)
@@ -275,15 +281,6 @@ class _Run:
         )
 
 
-def seed_of(seed: int, sample: int, chat: Sequence[Message]) -> int:
-    """The seed with which one answer is drawn: different for each sample and each question, the same next time.
-
-    Questions that share a seed would share their luck, and no interval would be right. Of 31 bits, as services take it.
-    """
-    written = json.dumps([seed, sample, list(chat)], sort_keys=True).encode()
-    return int.from_bytes(hashlib.sha256(written).digest()[:4], "big") >> 1
-
-
 def adapter_folder(rung: Rung, experiment: Experiment, plan: Plan) -> Path:
     """Where the weights are that the rung puts on its model. Raises UserError when they are gone."""
     named = rung.adapter_id
@@ -292,8 +289,10 @@ def adapter_folder(rung: Rung, experiment: Experiment, plan: Plan) -> Path:
     if named is None:
         named = experiment.adapter_id
     with session(read_only=True) as db:
-        wanted = Adapter.id == named if named is not None else Adapter.job_id == experiment.train_job_id
-        adapter = db.scalar(select(Adapter).where(wanted).order_by(Adapter.id.desc()))
+        # Of no job are also those that were brought along: where nothing is named any more, none is meant.
+        trained = Adapter.job_id.is_not(None), Adapter.job_id == experiment.train_job_id
+        wanted = [Adapter.id == named] if named is not None else trained
+        adapter = db.scalar(select(Adapter).where(*wanted).order_by(Adapter.id.desc()))
     folder = get_settings().home / adapter.path if adapter else None
     if folder is None or not folder.is_dir():
         raise UserError(f"The adapter of {rung.name} is gone.", "Train it again and start a new experiment.")

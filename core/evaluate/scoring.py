@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, aliased
 
 from core.errors import UserError
 from core.evaluate.metrics import metric_named
-from core.evaluate.metrics.registry import Answer, Metric, Scored
+from core.evaluate.metrics.registry import Answer, Metric, Scored, Unfinished
 from core.evaluate.plan import MetricChoice, Plan, metrics_of
 from core.jobs.context import Stopped
 from core.models.budget import CapReached
@@ -79,7 +79,10 @@ def score_these(prediction_ids: Sequence[int], choice: MetricChoice, retrieving:
         else:
             values[prediction.id] = verdict
     odd: list[tuple[int, float]] = []
-    for (prediction_id, _, position), scored in zip(judged, _scored(choice, judged), strict=True):
+    given, ended = _scored(choice, judged)
+    for (prediction_id, _, position), scored in zip(judged, given, strict=True):
+        if scored is None:
+            continue
         if scored.value is None or 0 <= scored.value <= 1:
             values[prediction_id] = scored
         else:
@@ -87,6 +90,8 @@ def score_these(prediction_ids: Sequence[int], choice: MetricChoice, retrieving:
     # What is not cheap may be taken over later, by an experiment on the very same example.
     about = {} if metric.cost == "cheap" else {p.id: {"about": _about(example)} for p, example in rows}
     _store(choice.identity, {id: (found.value, {**found.notes, **about.get(id, {})}) for id, found in values.items()})
+    if ended is not None:
+        raise ended
     for position, value in odd:
         # It would go unnoticed into every mean.
         raise UserError(
@@ -127,13 +132,17 @@ def _answer(prediction: Prediction, example: Example, *, retrieval: bool) -> Ans
     )
 
 
-def _scored(choice: MetricChoice, judged: Sequence[tuple[int, Answer, int]]) -> list[Scored]:
-    """The metric's values; raises UserError naming the example at which it fails."""
+def _scored(
+    choice: MetricChoice, judged: Sequence[tuple[int, Answer, int]]
+) -> tuple[Sequence[Scored | None], BaseException | None]:
+    """The metric's values, and what ended it before it had them all; raises UserError naming the failing example."""
     metric, answers = metric_named(choice.name), [answer for _, answer, _ in judged]
     if not answers:
-        return []
+        return [], None
     try:
-        return metric.score_all(answers, choice.settings)
+        return metric.score_all(answers, choice.settings), None
+    except Unfinished as end:
+        return end.values, end.__cause__
     except (CapReached, Stopped):
         raise
     except Exception as error:

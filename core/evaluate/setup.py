@@ -35,4 +35,5 @@ def _training(db: Session, experiment: Experiment, plan: Plan, rung: Rung) -> fl
 
 
 def _duration(job: Job) -> float:
-    return (job.finished_at or 0.0) - (job.started_at or 0.0)
+    # A job that was started again has no end yet.
+    return max(0.0, (job.finished_at or 0.0) - (job.started_at or 0.0))

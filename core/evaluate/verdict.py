@@ -110,8 +110,8 @@ def decide(
         return Verdict(
             rungs[0],
             "cannot tell yet",
-            f"Only {rungs[0]} was measured ({percent(means[rungs[0]])} {metric} on {tests(n)}), so "
-            "there is nothing to compare it with. Measure a second rung, or set a target.",
+            f"Only {rungs[0]} was measured: {percent(means[rungs[0]])} {metric} on {tests(n)}. There is nothing to "
+            "compare it with: measure a second rung, or set a target.",
         )
     return _lowest_unbeaten(evidence)
 
@@ -135,7 +135,7 @@ def _lowest_unbeaten(seen: _Evidence) -> Verdict:
         gain = f"That is {_gap(seen.pairs[rival, rung])}, the best of the others."
         return Verdict(rung, "better", _paragraph(_standing(seen, rung), gain, "It is also the lowest rung measured."))
 
-    lower = f"The rungs below {rung} are shown to be worse." if below else ""
+    lower = f"Each rung below {rung} is shown to be worse than a higher one." if below else ""
     if not unsure:
         return Verdict(
             rung,
@@ -147,7 +147,7 @@ def _lowest_unbeaten(seen: _Evidence) -> Verdict:
     questions = [top] if top in unsure else unsure
     known = [number for high in questions if (number := seen.pairs[rung, high].more) is not None]
     more = max(known, default=None)
-    versus = _versus_top(seen, rung) or _climbing(seen, rung, unsure)
+    versus = _paragraph(_versus_top(seen, rung), "" if top in unsure else _climbing(seen, rung, unsure))
     meanwhile = f"Use {rung} meanwhile, the lowest rung not shown to be worse."
     settle = "" if more is None else f"{_examples(more)} would probably settle it."
     return Verdict(rung, "cannot tell yet", _paragraph(_standing(seen, rung), versus, lower, meanwhile, settle), more)
@@ -162,7 +162,7 @@ def _against(seen: _Evidence, target: float, intervals: Mapping[str, Interval]) 
     reached = [rung for rung in seen.ladder if intervals[rung].low >= target]
     if reached:
         rung = reached[0]
-        lower = "The rungs below it are shown to miss it." if seen.below(rung) else ""
+        lower = "Every rung below it is shown to miss it." if seen.below(rung) else ""
         undecided = [low for low in seen.below(rung) if low in unsure]
         if undecided:
             few = undecided[0]
@@ -209,7 +209,7 @@ def _versus_top(seen: _Evidence, rung: str) -> str:
         return ""
     pair = seen.pairs[rung, seen.top]
     told = f"The highest score is {seen.top}'s: {_gap(pair)}."
-    if pair.outcome != "cannot tell yet":
+    if pair.outcome != "cannot tell yet" or not seen.could_matter(rung, seen.top):
         return told
     pairs = len(seen.ladder) * (len(seen.ladder) - 1) // 2
     among = f"Among {pairs} comparisons that" if pair.interval.low > 0 and pairs > 1 else "That"
@@ -223,8 +223,8 @@ def _climbing(seen: _Evidence, rung: str, unsure: list[str]) -> str:
     if not unsure:
         return f"Climbing higher is shown to gain less than {points(seen.delta)}, the difference that matters."
     most = max(unsure, key=lambda high: seen.pairs[rung, high].interval.high)
-    gain = points(seen.pairs[rung, most].interval.high)
-    return f"No higher rung scores better here, but {most} could still prove up to {gain} better."
+    gain = f"{most} could still prove up to {points(seen.pairs[rung, most].interval.high)} better"
+    return f"No higher rung scores better here, but {gain}." if rung == seen.top else f"What is open: {gain}."
 
 
 def _gap(pair: Comparison) -> str:

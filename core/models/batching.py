@@ -11,7 +11,7 @@ The last token of a prompt is read by the first step that writes, so reading a p
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ WORTH = {"cpu": 32, "cuda": 512}
 FEW = 64
 # Keys and values of the rows on a CPU: with the libraries, the prefixes that are held and what a pass computes, the
 # process stays within a gigabyte above the weights.
-CPU_BYTES = 400 * 2**20
+CPU_BYTES = 384 * 2**20
 # A GPU's free memory is shared with the same.
 GPU_SHARE = 0.5
 
@@ -73,6 +73,10 @@ class _Batching:
                 done += self._leave()
         except Stopped:
             pass
+        finally:
+            # Not left to the garbage collector: the next pool needs the memory.
+            self.waiting.close()
+            self.slots.free()
         if done:
             yield done
 
@@ -104,7 +108,7 @@ class _Batching:
             fitting = min(self.most_rows, len(self.rows) + len(self.rooms), self.tokens_of_memory // columns)
             self.slots.resize(max(1, fitting, len(self.rows)), columns, len(self.rows))
 
-    def _read_prefixes(self, tree: Prefix) -> Iterator[tuple[Row, tuple[Segment, ...]]]:
+    def _read_prefixes(self, tree: Prefix) -> Generator[tuple[Row, tuple[Segment, ...]], None, None]:
         """The rows in order, each with what has been read of its prompt; prefixes are read when first needed.
 
         A free slot is needed for that: the first one after the rows.

@@ -35,6 +35,7 @@ class Completion:
     `latency_s` is seconds. Remote: from sending to the last token, retries included. Local: its share of the work: the
     seconds of each pass are divided among the tokens it read, those of a shared beginning among all prompts behind it.
     That is what one more answer costs; a lone request takes longer.
+    `cost_usd` is what the service charges by its own count, or the most it may charge where it does not tell.
     `finish_reason` is "stop", "length" or "error"; `error` is a sentence for the user, and then `text` is empty.
     """
 

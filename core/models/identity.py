@@ -57,6 +57,15 @@ def answer_key(model: str, adapter: str, chat: Sequence[Message], sampling: Samp
     return _hash([model, adapter, list(chat), sampling.max_new_tokens, drawn])
 
 
+def seed_of(seed: int, sample: int, chat: Sequence[Message]) -> int:
+    """The seed with which one answer is drawn: different for each sample and each question, the same next time.
+
+    Questions that share a seed would share their luck, and no interval would be right. Of 31 bits, as services take it.
+    """
+    written = json.dumps([seed, sample, list(chat)], sort_keys=True).encode()
+    return int.from_bytes(hashlib.sha256(written).digest()[:4], "big") >> 1
+
+
 def _folder(folder: Path) -> list[Any]:
     found: list[Any] = []
     for path in sorted(folder.iterdir()):

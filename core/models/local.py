@@ -38,8 +38,12 @@ class LocalGenerator:
         refused: list[tuple[int, Completion]] = []
         pools: dict[Path | None, list[Row]] = defaultdict(list)
         for i, request in enumerate(requests):
-            # Of thousands of prompts at once, as lists the tokens would take more room than the model.
-            ids = array("i", self.tokenize(request.chat))
+            try:
+                # Of thousands of prompts at once, as lists the tokens would take more room than the model.
+                ids = array("i", self.tokenize(request.chat))
+            except UserError as error:
+                refused.append((i, _failed(0, str(error))))
+                continue
             if len(ids) > room:
                 refused.append((i, _too_long(len(ids), sampling.max_new_tokens, self.loaded.context)))
             else:
@@ -61,10 +65,17 @@ class LocalGenerator:
                 return
 
     def tokenize(self, chat: Sequence[Message]) -> list[int]:
-        """The chat as token ids, ending where the assistant starts to speak."""
-        ids: list[int] = self.loaded.tokenizer(render(self.loaded.tokenizer, chat), add_special_tokens=False)[
-            "input_ids"
-        ]
+        """The chat as token ids, ending where the assistant starts to speak. Raises UserError if there is none."""
+        from jinja2 import TemplateError
+
+        try:
+            text = render(self.loaded.tokenizer, chat)
+        except TemplateError as error:
+            raise UserError(
+                f"The chat template of {self.model} refuses this conversation: {error}",
+                "Change the order of its turns, or choose another model.",
+            ) from error
+        ids: list[int] = self.loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     @cached_property
@@ -121,19 +132,21 @@ class LocalGenerator:
     def _load_adapter(self, folder: Path) -> None:
         """Raises UserError, and leaves the model as it was then."""
         from peft import PeftModel
+        from safetensors import SafetensorError
 
-        if not (folder / "adapter_model.safetensors").is_file():
-            raise UserError(
-                f"The adapter in {folder.name} has no adapter_model.safetensors.",
-                "Train it again, or bring an adapter saved as safetensors; pickled weights are not opened.",
-            )
+        for file in ("adapter_config.json", "adapter_model.safetensors"):
+            if not (folder / file).is_file():
+                raise UserError(
+                    f"The adapter in {folder.name} has no {file}.",
+                    "Train it again, or bring an adapter saved as safetensors; pickled weights are not opened.",
+                )
         name = f"adapter{len(self._adapters)}"
         try:
             if self._adapters:
                 self._network.load_adapter(str(folder), adapter_name=name)
             else:
                 self._network = PeftModel.from_pretrained(self.loaded.model, str(folder), adapter_name=name)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             self._strip(name)
             raise UserError(
                 f"The adapter in {folder.name} does not go on {self.model}: {str(error).splitlines()[0]}",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from core.errors import UserError
 from core.models.budget import Budget, CapReached, in_force
@@ -16,6 +18,8 @@ from core.models.generation import Completion, Request, Sampling, never
 LOOK_S = 0.5
 # What a turn adds to a prompt besides its text, at most.
 TURN_TOKENS = 16
+# What a service says about a refusal is kept up to here: some send a whole page.
+SAID_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Endpoint:
     """Where a remote model is and what it costs; prices in US dollars per million tokens."""
 
     url: str
-    key: str
+    key: str = field(repr=False)
     price_input: float = 0.0
     price_output: float = 0.0
     concurrency: int = 8
@@ -34,6 +38,12 @@ class Endpoint:
     def cost(self, input_tokens: float, output_tokens: float) -> float:
         """US dollars."""
         return (input_tokens * self.price_input + output_tokens * self.price_output) / 1e6
+
+    @property
+    def shown(self) -> str:
+        """The address without what may be secret in it."""
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 class RemoteGenerator:
@@ -73,13 +83,18 @@ class RemoteGenerator:
         waiting = iter(enumerate(requests))
         asked: dict[Future[Completion | None], int] = {}
         reached: CapReached | None = None
+        left = threading.Event()
+
+        def ended() -> bool:
+            return left.is_set() or stop()
+
         try:
             while True:
-                while reached is None and len(asked) < self.endpoint.concurrency and not stop():
+                while reached is None and len(asked) < self.endpoint.concurrency and not ended():
                     position, request = next(waiting, (0, None))
                     if request is None:
                         break
-                    asked[pool.submit(self._ask, request, sampling, stop)] = position
+                    asked[pool.submit(self._ask, request, sampling, ended)] = position
                 if not asked:
                     break
                 for future in wait(asked, LOOK_S, FIRST_COMPLETED).done:
@@ -94,47 +109,51 @@ class RemoteGenerator:
             if reached is not None:
                 raise reached
         finally:
+            left.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _ask(self, request: Request, sampling: Sampling, stop: Callable[[], bool]) -> Completion | None:
-        """None when it was stopped while it waited to be sent."""
+    def _ask(self, request: Request, sampling: Sampling, ended: Callable[[], bool]) -> Completion | None:
+        """None when the work ended while it waited to be sent: for money, or for its turn."""
         worst = self.endpoint.cost(_most_tokens(request), sampling.max_new_tokens)
         reserved = self.budget.reserve(worst)
         spent = 0.0
         try:
-            while not self._may_send():
-                if stop():
-                    return None
+            while not ended():
+                if self._may_send():
+                    spent = worst
+                    completion = self._completion(request, sampling, worst)
+                    spent = completion.cost_usd
+                    return completion
                 time.sleep(LOOK_S / 5)
-            spent = worst
-            completion, certain = self._completion(request, sampling)
-            # Of a request that was cut off nobody knows whether it is charged for.
-            spent = completion.cost_usd if certain else worst
-            return completion
+            return None
         finally:
             self.budget.settle(reserved, spent)
 
-    def _completion(self, request: Request, sampling: Sampling) -> tuple[Completion, bool]:
-        """The answer or why there is none, and whether its cost is certain."""
+    def _completion(self, request: Request, sampling: Sampling, worst: float) -> Completion:
+        """The answer, or why there is none; it costs `worst` where nobody knows what is charged."""
         from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 
         started = time.perf_counter()
-        certain = True
+        cost = worst
         try:
-            reply = self._create(request, sampling)
-            return self._read(reply, time.perf_counter() - started), True
+            return self._read(self._create(request, sampling), time.perf_counter() - started, worst)
         except APITimeoutError:
             error = f"No answer within {self.endpoint.timeout_s:.0f} s, after {self.endpoint.retries} more tries."
-            certain = False
         except APIConnectionError:
-            error = f"{self.endpoint.url} could not be reached. Check the address and the network."
-            certain = False
+            error = f"{self.endpoint.shown} could not be reached. Check the address and the network."
         except APIStatusError as refusal:
-            error = f"The service refused with status {refusal.status_code}: {refusal.message}"
+            error = f"The service refused with status {refusal.status_code}: {self._said(refusal.message)}"
+            cost = 0.0
         except (OpenAIError, ValueError, KeyError, IndexError, TypeError, AttributeError) as odd:
             error = f"The service's reply could not be read ({type(odd).__name__})."
-        failed = Completion("", latency_s=time.perf_counter() - started, finish_reason="error", error=error)
-        return failed, certain
+        seconds = time.perf_counter() - started
+        return Completion("", latency_s=seconds, cost_usd=cost, finish_reason="error", error=error)
+
+    def _said(self, message: str) -> str:
+        """What the service says, without our key, which some repeat."""
+        if self.endpoint.key:
+            message = message.replace(self.endpoint.key, "[key]")
+        return message if len(message) <= SAID_CHARACTERS else f"{message[:SAID_CHARACTERS]} ..."
 
     def _create(self, request: Request, sampling: Sampling) -> Any:
         from openai import BadRequestError
@@ -148,26 +167,36 @@ class RemoteGenerator:
         if sampling.top_p < 1:
             asked["top_p"] = sampling.top_p
         create: Any = self._client.chat.completions.create
+        # Another thread may learn the former name while this one waits.
+        length = self._length
         try:
-            return create(**asked, **{self._length: sampling.max_new_tokens})
+            return create(**asked, **{length: sampling.max_new_tokens})
         except BadRequestError as refusal:
-            if self._length not in refusal.message or self._length == "max_tokens":
+            if length not in refusal.message or length == "max_tokens":
                 raise
             self._length = "max_tokens"
             return create(**asked, max_tokens=sampling.max_new_tokens)
 
-    def _read(self, reply: Any, seconds: float) -> Completion:
+    def _read(self, reply: Any, seconds: float, worst: float) -> Completion:
         choice = reply.choices[0]
-        used_in = reply.usage.prompt_tokens if reply.usage else 0
-        used_out = reply.usage.completion_tokens if reply.usage else 0
+        used = _used(reply.usage)
+        reason = choice.finish_reason
         return Completion(
             text=(choice.message.content or "").strip(),
-            input_tokens=used_in,
-            output_tokens=used_out,
+            input_tokens=used[0] if used else 0,
+            output_tokens=used[1] if used else 0,
             latency_s=seconds,
-            cost_usd=self.endpoint.cost(used_in, used_out),
-            finish_reason=choice.finish_reason or "stop",
+            cost_usd=self.endpoint.cost(*used) if used else worst,
+            finish_reason=reason if isinstance(reason, str) and reason.isidentifier() else "stop",
         )
+
+
+def _used(usage: Any) -> tuple[int, int] | None:
+    """Tokens of prompt and answer; None where the service does not say, or nothing that could be true."""
+    read, written = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
+    if not (isinstance(read, int) and isinstance(written, int)):
+        return None
+    return (read, written) if 0 <= read < 2**31 and 0 <= written < 2**31 else None
 
 
 def _most_tokens(request: Request) -> int:

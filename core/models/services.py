@@ -96,7 +96,9 @@ def delete(name: str) -> None:
 
 def key_of(wanted: Service) -> str:
     """Its key: from the environment variable it names, else from the file of keys; empty where there is none."""
-    return (os.environ.get(wanted.key_variable, "") if wanted.key_variable else "") or _keys().get(wanted.name, "")
+    key = (os.environ.get(wanted.key_variable, "") if wanted.key_variable else "") or _keys().get(wanted.name, "")
+    # As copied, a key may end in a line break, which no header can hold.
+    return key.strip()
 
 
 def models_of(name: str) -> list[str]:

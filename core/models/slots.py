@@ -57,6 +57,11 @@ class Slots:
                 layer.values = _moved(layer.values, rows, columns, kept)
         self.rows, self.columns = rows, columns
 
+    def free(self) -> None:
+        """Give the memory back; the slots are of no use after that."""
+        self._layers.clear()
+        self._cache.layers.clear()
+
     @torch.inference_mode()
     def run(self, network: Any, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
         """Read the next `tokens` of the rows from slot `first` on, which hold `starts` tokens already.

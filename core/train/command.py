@@ -10,17 +10,14 @@ from typing import Annotated
 import typer
 from sqlalchemy import select
 
-from core.data.dataset import File, create_dataset, datasets
-from core.documents.index import create_index
-from core.documents.reading import read_folder
 from core.errors import UserError
 from core.jobs import queue
 from core.settings import get_settings
+from core.sources import Sources, dataset_of, index_of
 from core.store.database import session
-from core.store.tables import Adapter, Dataset, Document
-from core.store.tables import Index as IndexRow
+from core.store.tables import Adapter, Document
 from core.terminal import console, in_foreground, prepare_folder, read_bytes
-from core.train.recipe_file import Data, RecipeFile, read_recipe, write_recipe
+from core.train.recipe_file import RecipeFile, read_recipe, write_recipe
 
 
 def train(
@@ -35,7 +32,7 @@ def train(
     """Train an adapter as a recipe says. Killed or stopped, it is resumed on the Jobs page."""
     prepare_folder(out)
     file = read_recipe(read_bytes(recipe).decode("utf-8", "replace"), recipe.name)
-    dataset = _dataset(file.data, recipe.parent, file.seed)
+    dataset = dataset_of(file.data, recipe.parent, file.seed, "recipe")
     spec = {"dataset_id": dataset.id, "recipe": file.recipe.model_dump(), "name": file.data.name or dataset.name}
     if file.passages is not None:
         spec["index_id"] = _index(file.data, recipe.parent)
@@ -60,40 +57,10 @@ def train(
     console.print(f"Adapter {adapter.id} of step {adapter.notes['step']}{loss}. Written: {out}", style="bold")
 
 
-def _dataset(data: Data, folder: Path, seed: int) -> Dataset:
-    """The data set a recipe names, or a new one from its file. Raises UserError when it is not the one it was."""
-    if data.train is not None:
-        path = folder / data.train
-        found = create_dataset(data.name or path.stem, File(path.name, read_bytes(path)), seed=seed)
-    else:
-        listed = {dataset.id: dataset for dataset in datasets()}
-        if data.dataset not in listed:
-            known = ", ".join(f"{d.id} ({d.name})" for d in listed.values()) or "none"
-            raise UserError(
-                "The recipe names no data set of this home."
-                if data.dataset is None
-                else f"There is no data set {data.dataset} in this home.",
-                f"Set `data: {{train: FILE}}`, or `data: {{dataset: NUMBER}}` with one of: {known}.",
-            )
-        found = listed[data.dataset]
-    if data.hash and data.hash != found.hash:
-        raise UserError(
-            f"The recipe was made for data with the hash {data.hash}, and {found.name} has {found.hash}.",
-            "Choose the data it was made for, or remove `hash` from the recipe to train on this one.",
-        )
-    return found
-
-
-def _index(data: Data, folder: Path) -> int:
+def _index(named: Sources, folder: Path) -> int:
     """The index that a recipe's passages come from, built if it has not been. Raises UserError when it names none."""
-    with session(read_only=True) as db:
-        known = [index.id for index in db.scalars(select(IndexRow))]
-    if data.documents is not None:
-        path = (folder / data.documents).resolve()
-        index_id = create_index(path.name, read_folder(path)).id
-    elif data.index in known and data.index is not None:
-        index_id = data.index
-    else:
+    index_id = index_of(named, folder)
+    if index_id is None:
         raise UserError(
             "The recipe shows passages, and names no index of this home.",
             "Set `data: {documents: FOLDER}`, or `data: {index: NUMBER}`.",

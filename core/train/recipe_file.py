@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from core.sources import Sources
 from core.strict_yaml import dump_yaml, read_yaml
 from core.train.recipe import Recipe
-
-
-class Data(BaseModel):
-    """What a run learns from: a data set of this home by number, or files; paths are relative to the recipe's folder.
-
-    `hash` is the data set's content hash: a run of the same recipe on other data would be another run.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    dataset: int | None = Field(None, ge=1, description="Number of a data set in this home.")
-    name: str = Field("", description="Its name, for people.")
-    hash: str = Field("", description="Hash of its content; a run on other data is refused.")
-    train: Path | None = Field(
-        None, description="File of examples instead of a data set; parts for validation and test are held back."
-    )
-    index: int | None = Field(None, ge=1, description="Number of the index that passages come from.")
-    documents: Path | None = Field(None, description="Folder of documents to index for passages, instead of an index.")
 
 
 class RecipeFile(Recipe):
     """A recipe and the data it was, or shall be, run on."""
 
-    data: Data = Field(default_factory=Data, description="What it learns from.")
+    data: Sources = Field(default_factory=Sources, description="What it learns from.")
 
     @property
     def recipe(self) -> Recipe:

@@ -53,21 +53,7 @@ def _judge(found: Mapping[str, Any]) -> None:
             delta_color="off",
             delta_arrow="off",
         )
-        agreement = found["agreement"]
-        if agreement is not None and agreement["kappa"] is not None:
-            ends = agreement["interval"]
-            st.metric(
-                "Agreement with people, κ",
-                f"{agreement['kappa']:.2f}",
-                f"95 %: {ends[0]:.2f} to {ends[1]:.2f}" if ends else None,
-                delta_color="off",
-                delta_arrow="off",
-                help="Cohen's κ: 1 is full agreement, 0 is what chance alone would give.",
-            )
-    if agreement is not None:
-        st.markdown(plain(agreement["text"]))
-    else:
-        st.caption("Whether the judge agrees with people is not known yet: vote blind on some of the same pairs.")
+    st.caption("Whether people agree with it is told below, with their votes.")
     if found["cost_usd"]:
         st.caption(f"Judging cost ${found['cost_usd']:,.4f}.")
 

@@ -26,7 +26,7 @@ from core.evaluate.judge.preferences import CHOICES, cohen, fleiss, in_words, ma
 from core.evaluate.judge.prompts import MOST_CHARACTERS, choice_chat, score_chat
 from core.evaluate.judge.saying import read_choice, read_score
 from core.evaluate.metrics import metric_named
-from core.evaluate.metrics.registry import Answer, Scored
+from core.evaluate.metrics.registry import Answer, Scored, Unfinished
 from core.evaluate.plan import JudgePlan, Plan, metrics_of
 from core.evaluate.reading import read_scores
 from core.evaluate.scoring import score_missing
@@ -211,18 +211,20 @@ def test_spending_cap_ends_judging() -> None:
     with (
         serving(judge_service(lambda asked: '{"score": 3}')) as service,
         judging(opened(service, Budget(0.001), price=1.0)),
-        pytest.raises(CapReached),
+        pytest.raises(Unfinished) as ended,
     ):
         metric_named("judge").score_all([answer(f"fruit {n}") for n in range(20)], {"model": "remote/judge"})
+    assert isinstance(ended.value.__cause__, CapReached) and len(ended.value.values) == 20
 
 
-def test_stop_leaves_no_batch_half_judged() -> None:
+def test_stop_ends_judging() -> None:
     with (
         serving(judge_service(lambda asked: '{"score": 3}')) as service,
         judging(opened(service), stop=lambda: True),
-        pytest.raises(Stopped),
+        pytest.raises(Unfinished) as ended,
     ):
         metric_named("judge").score_all([answer("fruit")], {"model": "remote/judge"})
+    assert isinstance(ended.value.__cause__, Stopped) and ended.value.values == [None]
 
 
 def test_tiny_model_that_talks_nonsense_gives_no_verdict(tiny_model: Path) -> None:

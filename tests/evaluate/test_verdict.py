@@ -50,7 +50,7 @@ def test_lower_rung_equivalent_to_the_best_is_enough() -> None:
     found = verdict(nested({"base": 100, "prompt": 950, "lora": 955}, 1000))
     assert (found.rung, found.outcome, found.more) == ("prompt", "equivalent", None)
     assert "lora's: 0.5 points more than prompt" in found.reason
-    assert "The rungs below prompt are shown to be worse." in found.reason
+    assert "Each rung below prompt is shown to be worse than a higher one." in found.reason
 
 
 def test_sure_gain_smaller_than_what_matters_is_no_reason_to_climb() -> None:
@@ -133,7 +133,7 @@ def test_lowest_rung_shown_to_reach_the_target() -> None:
     found = verdict(nested({"base": 20, "prompt": 185, "lora": 195}, 200), target=0.8)
     assert (found.rung, found.outcome) == ("prompt", "better")
     assert "target of 80% exact match" in found.reason
-    assert "The rungs below it are shown to miss it." in found.reason
+    assert "Every rung below it is shown to miss it." in found.reason
 
 
 def test_lower_rung_that_may_reach_the_target_is_mentioned() -> None:

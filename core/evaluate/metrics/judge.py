@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.evaluate.judge.asking import ask, judge_at_hand
-from core.evaluate.judge.prompts import RUBRIC, SCORE_REMINDER, score_chat
+from core.evaluate.judge.prompts import RUBRIC, SCORE_REMINDER, score_chat, wording
 from core.evaluate.judge.saying import HIGHEST, LOWEST, read_score
-from core.evaluate.metrics.registry import Answer, Scored, Value, batch_metric
+from core.evaluate.metrics.registry import Answer, Scored, Unfinished, Value, batch_metric
 from core.jobs.context import Stopped
+from core.models.budget import CapReached
 from core.models.catalogue import BUNDLED_MODEL
 from core.models.prompt import Message, Passage
 
@@ -31,7 +31,16 @@ class JudgeSettings(BaseModel):
     )
 
 
-@batch_metric("judge", title="Judge's score", kind="continuous", family="judge", settings=JudgeSettings, cost="paid")
+# Scores given by another wording of ours, the usual rubric included, are scores of another metric.
+@batch_metric(
+    "judge",
+    title="Judge's score",
+    kind="continuous",
+    family="judge",
+    settings=JudgeSettings,
+    cost="paid",
+    version=wording(),
+)
 def judge(answers: Sequence[Answer], settings: JudgeSettings) -> list[Value]:
     """What a judge model gives the answer by your rubric, 1 to 5, told as 0 to 1: secondary evidence.
 
@@ -44,21 +53,22 @@ def judge(answers: Sequence[Answer], settings: JudgeSettings) -> list[Value]:
     for place, chat in enumerate(chats):
         if chat is not None:
             places.setdefault(repr(chat), []).append(place)
-    values: list[Any] = [Scored(0.0, {"reason": "The answer is empty."}) for _ in answers]
-    if not places:
-        return values
+    values = [Scored(0.0, {"reason": "The answer is empty."}) if chat is None else None for chat in chats]
     different = list(places.values())
+    if not different:
+        return list(values)
     model, stop = judge_at_hand(settings.model)
-    left = len(different)
-    for done in ask(model, [chats[same[0]] or [] for same in different], read_score, SCORE_REMINDER, stop):
-        left -= len(done)
-        for position, judged in done:
-            for place in different[position]:
-                paid = judged.cost_usd if place == different[position][0] else 0.0
-                values[place] = _scored(judged.verdict, judged.reason, paid)
-    if left:
-        raise Stopped
-    return values
+    try:
+        for done in ask(model, [chats[same[0]] or [] for same in different], read_score, SCORE_REMINDER, stop):
+            for position, judged in done:
+                for place in different[position]:
+                    paid = judged.cost_usd if place == different[position][0] else 0.0
+                    values[place] = _scored(judged.verdict, judged.reason, paid)
+    except CapReached as cap:
+        raise Unfinished(values) from cap
+    if None in values:
+        raise Unfinished(values) from Stopped()
+    return list(values)
 
 
 def _scored(score: float | None, reason: str, cost_usd: float) -> Scored:

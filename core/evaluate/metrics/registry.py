@@ -43,6 +43,17 @@ class Scored:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Unfinished(Exception):
+    """A metric had to end early, for the reason it is raised from. `values`: one per answer, None where it did not get.
+
+    What was paid for by then is stored, and not asked again.
+    """
+
+    def __init__(self, values: Sequence[Scored | None]) -> None:
+        super().__init__(f"{sum(value is None for value in values)} of {len(values)} answers are not scored yet")
+        self.values = values
+
+
 Value = float | Scored | None
 # All metrics end up in this form: answers and their settings in, a value for each out.
 ScoreAll = Callable[[Sequence[Answer], Any], Sequence[Value]]
@@ -67,7 +78,7 @@ class Metric:
     """One sentence, for tooltips."""
     run: ScoreAll
     version: str = ""
-    """Part of its identity: hash of the code of a function of one's own, which may be changed at any time."""
+    """Part of its identity: hash of what may change while name and settings stay, as the code of one's own function."""
 
     @property
     def phrase(self) -> str:
@@ -156,11 +167,13 @@ def batch_metric(
     needs: Sequence[Need] = (),
     settings: type[BaseModel] | None = None,
     cost: Cost = "slow",
+    version: str = "",
 ) -> Callable[[ScoreAll], ScoreAll]:
     """Register f(answers, settings) -> a value for each, for what is cheaper many at a time."""
 
     def register(score: ScoreAll) -> ScoreAll:
-        REGISTERED[name] = Metric(name, title, kind, family, frozenset(needs), settings, cost, _first(score), score)
+        needed = frozenset(needs)
+        REGISTERED[name] = Metric(name, title, kind, family, needed, settings, cost, _first(score), score, version)
         return score
 
     return register

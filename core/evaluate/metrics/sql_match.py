@@ -127,8 +127,6 @@ class _Writer:
                 continue
             if isinstance(node, exp.Table) and name == "alias" and node.alias.lower() in self.tables:
                 continue
-            if isinstance(node, exp.Ordered) and name == "nulls_first":
-                continue
             items = value if isinstance(value, list) else [value]
             written = [self.write(item) if isinstance(item, exp.Expression) else str(item).lower() for item in items]
             if isinstance(node, exp.In) and name == "expressions":

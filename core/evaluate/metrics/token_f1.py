@@ -12,7 +12,7 @@ from core.evaluate.normalize import normalize
 def token_f1(prediction: str, reference: str) -> float:
     """Harmonic mean of precision and recall over the words shared with the reference, after SQuAD normalisation.
 
-    Two texts without any word left agree fully. Source: Rajpurkar et al. 2016.
+    Two empty texts agree fully. Source: Rajpurkar et al. 2016.
     """
     given, expected = normalize(prediction).split(), normalize(reference).split()
     if not given or not expected:

@@ -15,11 +15,12 @@ def macro_f1(
 ) -> dict[str, tuple[float, Interval]]:
     """By rung the mean F1 of the classes that occur in `actual`, and its 95% interval.
 
-    `actual` and each rung's `predicted`: class numbers, (n,); a number that is no actual class is a miss and no more.
+    `actual` and each rung's `predicted`: class numbers, (n,), negative for no class. What is answered to an example
+    without a class is wrong; an answer that is no actual class is a miss and no more.
     BCa bootstrap over clusters (t below 20 clusters), widened to hold Wilson's interval for as many trials as the
     variance says, or the rarest classes where nothing varies: ten right answers of a class are no certainty.
     """
-    classes, sizes_of = np.unique(actual, return_counts=True)
+    classes, sizes_of = np.unique(actual[actual >= 0], return_counts=True)
     clusters = clusters_of(groups, len(actual))
     if not len(classes):
         return {rung: (0.0, Interval(0, 1)) for rung in predicted}

@@ -123,7 +123,7 @@ def compare_all(
         more = None
         if outcome == "cannot tell yet":
             # The level this pair has to reach is the one Holm held it to.
-            level = ALPHA * float(seen.p[k] / adjusted[k])
+            level = ALPHA / int((seen.p >= seen.p[k]).sum())
             more = examples_to_settle(
                 effect, float(seen.spread[k]), len(differences), delta, alpha=level, clusters=clusters.count
             )

@@ -18,7 +18,7 @@ from core.evaluate import frontier, votes
 from core.evaluate.plan import Plan
 from core.evaluate.reading import Scores, read_example, read_scores
 from core.evaluate.takeaway.charts import effects_chart, frontier_chart, scores_chart
-from core.evaluate.words import figure, percent
+from core.evaluate.words import figure, percent, points, tests
 from core.markdown import flat, for_markdown
 from core.models.prompt import last_question
 from core.settings import REPOSITORY
@@ -83,15 +83,13 @@ def _facts(experiment_id: int) -> dict[str, Any]:
 def _examples(experiment_id: int, seen: Scores, report: dict[str, Any]) -> Any:
     """Some examples on which rungs differ most, spread over the test, with every rung's answer."""
     columns = [seen.values[report["metric"]][rung] for rung in seen.rungs]
-    if not columns or not seen.n:
-        return
-    spread = [max(v) - min(v) for v in zip(*columns, strict=True)]
-    # nan, where the metric does not apply to a rung, is no difference.
-    order = sorted(range(seen.n), key=lambda i: (-(spread[i] if spread[i] == spread[i] else 0), i))
+    # Where the metric does not apply to a rung there is no value, and no difference either.
+    known = [[value for value in values if value == value] or [0.0] for values in zip(*columns, strict=True)]
+    order = sorted(range(seen.n), key=lambda i: (min(known[i]) - max(known[i]), i))
     for row in sorted(order[:SHOWN]):
         asked = read_example(experiment_id, int(seen.examples[row]))
         yield {
-            "position": asked.example.position,
+            "number": asked.example.position + 1,
             "question": _cut(last_question(asked.example.messages)),
             "reference": _cut(asked.example.reference),
             "answers": [
@@ -147,6 +145,8 @@ def _environment(kind: Format) -> Environment:
     environment.filters |= {
         "percent": percent,
         "points": _points,
+        "in_points": points,
+        "tests": tests,
         "money": _money,
         "p": _p,
         "seconds": lambda s: "–" if s is None else f"{s:.3g}",

@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from core.evaluate.plan import Plan, metrics_of
-from core.evaluate.reading import Asked, answers
+from core.evaluate.reading import answers
 from core.models.prompt import last_question
 from core.store.database import session
-from core.store.tables import Experiment, Prediction
+from core.store.tables import Example, Experiment, Prediction
 
 # Excel keeps 32,767 characters of a cell and may break the row at more.
 LONGEST_CELL = 32_000
 
 
 def jsonl(experiment_id: int) -> Iterator[str]:
-    """One line per answer, in the order of examples, rungs and samples; read as it is written, whatever its size."""
-    for asked, rung, prediction in _each(experiment_id):
-        example, scores = asked.example, _scores(asked, prediction)
+    """One line per answer, in the order of examples, rungs and samples; read as it is written, whatever its size.
+
+    `example` is the position in the test data, from 0.
+    """
+    for example, rung, prediction, scores in _each(experiment_id):
         line = {
             "rung": rung,
             "sample": prediction.sample,
@@ -44,11 +46,13 @@ def jsonl(experiment_id: int) -> Iterator[str]:
 
 
 def csv_rows(experiment_id: int) -> Iterator[dict[str, Any]]:
-    """One row per answer, for `core.export.safe_csv`. Texts too long for a cell are cut, and say so."""
-    for asked, rung, prediction in _each(experiment_id):
-        example = asked.example
+    """One row per answer, for `core.export.safe_csv`; examples count from 1, as on the page.
+
+    Texts too long for a cell are cut, and say so.
+    """
+    for example, rung, prediction, scores in _each(experiment_id):
         yield {
-            "example": example.position,
+            "example": example.position + 1,
             "group": _cell(example.group),
             "label": _cell(example.label or ""),
             "rung": rung,
@@ -56,7 +60,7 @@ def csv_rows(experiment_id: int) -> Iterator[dict[str, Any]]:
             "question": _cell(last_question(example.messages)),
             "reference": _cell(example.reference),
             "output": _cell(prediction.output),
-            **_scores(asked, prediction),
+            **scores,
             "error": _cell(prediction.error or ""),
             "finish reason": prediction.finish_reason or "",
             "tokens in": prediction.input_tokens,
@@ -67,25 +71,18 @@ def csv_rows(experiment_id: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def _each(experiment_id: int) -> Iterator[tuple[Asked, str, Prediction]]:
+def _each(experiment_id: int) -> Iterator[tuple[Example, str, Prediction, dict[str, float | None]]]:
+    """Example, rung, answer, and its score by metric, the deciding one first; None where there is none."""
     with session(read_only=True) as db:
         experiment = db.get_one(Experiment, experiment_id)
     rungs = [rung.name for rung in Plan.model_validate(experiment.spec).ladder]
     metrics = [choice.identity for choice in metrics_of(experiment)]
     for asked in answers(experiment_id):
-        ordered = Asked(
-            asked.example,
-            asked.predictions,
-            {key: {m: found[m] for m in metrics if m in found} for key, found in asked.scores.items()},
-        )
         for rung in rungs:
             for prediction in asked.predictions.get(rung, []):
-                yield ordered, rung, prediction
-
-
-def _scores(asked: Asked, prediction: Prediction) -> dict[str, float | None]:
-    """By metric, the deciding one first."""
-    return {metric: score.value for metric, score in asked.scores[prediction.id].items()}
+                scored = asked.scores[prediction.id]
+                scores = {metric: scored[metric].value if metric in scored else None for metric in metrics}
+                yield asked.example, rung, prediction, scores
 
 
 def _cell(text: str) -> str:
