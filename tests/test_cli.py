@@ -59,7 +59,7 @@ def run_cli(
         (["--train", "train.jsonl", "--rungs", "base,rag+lora"], "Add documents, or leave these rungs out."),
         (["--train", "train.jsonl", "--rungs", "base,summit"], "no rung called summit. Choose from base, prompt, rag"),
         (["--train", "train.jsonl", "--rungs", ","], "No rung was chosen"),
-        (["--train", "train.jsonl", "--metric", "bleu"], "no metric called bleu. Choose from contains, exact_match"),
+        (["--train", "train.jsonl", "--metric", "bluest"], "no metric called bluest. Choose from accuracy, bleu"),
         (["--train", "train.jsonl", "--target", "85"], "The target 85.0 is not a share"),
         (["--train", "few.jsonl", "--test", "test.jsonl"], "5 training examples are too few to learn from. Collect"),
         (["--train", "train.jsonl", "--model", "remote/x", "--rungs", "lora"], "cannot be measured on the remote"),

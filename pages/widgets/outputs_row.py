@@ -48,6 +48,11 @@ def draw_example(experiment: Experiment, asked: Asked, scores: Scores, chosen: C
     compared = None if chosen.beside == NOTHING else example.reference if chosen.beside == REFERENCE else None
     if other:
         compared = other[0].output
+    if compared:
+        st.caption(
+            f"Against {plain(chosen.beside)}: :red-background[red] stands only in the answer, "
+            ":green-background[~~green~~] is missing from it."
+        )
     with st.grid(3, min_column_width=260, border=True) as grid:
         for rung in scores.rungs:
             with grid.cell():

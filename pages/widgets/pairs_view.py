@@ -17,6 +17,8 @@ SIGNS = {"better": "▲", "worse": "▼", "equivalent": "=", "cannot tell yet": 
 MIRRORED = {"better": "worse", "worse": "better"}
 # From worse to better through grey, each dark enough for white figures; told apart with every colour vision.
 SCALE = [[0.0, "#B54F00"], [0.5, "#6B7178"], [1.0, "#0072B2"]]
+# What may be chance is shown nearly grey: full colour is for what is shown.
+UNSURE = 0.25
 # With more rungs a square on a phone has room for three characters.
 ROOMY = 5
 
@@ -39,7 +41,7 @@ def pairs(report: Mapping[str, Any], key: str) -> None:
             config={"displayModeBar": False},
             alt=f"Difference of every pair of rungs in points: {'; '.join(said)}",
         )
-        st.caption("Each row against each column: ▲ better, ▼ worse, = equivalent, ? cannot tell yet.")
+        st.caption("Each row against each column: ▲ better, ▼ worse, = equivalent, ? cannot tell yet (nearly grey).")
     table(pair_rows(report), "Every pair of rungs with effect, interval, p values and outcome", placeholder="")
     st.caption(
         "p adjusted allows for all pairs looked at together (Holm). More examples needed: about how many would "
@@ -60,15 +62,17 @@ def matrix_figure(report: Mapping[str, Any]) -> go.Figure:
             outcome = pair["outcome"] if sign == 1 else MIRRORED.get(pair["outcome"], pair["outcome"])
             ends = sorted(sign * end for end in pair["interval"])
             i, j = place[row], place[column]
-            values[i][j] = 100 * sign * pair["effect"]
+            effect = 100 * sign * pair["effect"]
+            values[i][j] = effect * (UNSURE if outcome == "cannot tell yet" else 1)
             roomy = size <= ROOMY
-            told = f"{100 * sign * pair['effect']:{'+.0f' if roomy else '.0f'}}".replace("-", "\u2212")
+            # z: no minus before a nought.
+            told = f"{effect:{'+z.0f' if roomy else 'z.0f'}}".replace("-", "\u2212")
             words[i][j] = f"{SIGNS[outcome]}{' ' if roomy else ''}{told if roomy else told.lstrip(chr(0x2212))}"
             hovers[i][j] = (
                 f"<b>{label(row)}</b> against {label(column)}<br>{points(sign * pair['effect'])} "
                 f"({span(ends, signed=True)})<br>{outcome}"
             )
-    reach = max((abs(value) for line in values for value in line if value is not None), default=1.0) or 1.0
+    reach = max((abs(100 * pair["effect"]) for pair in report["comparisons"]), default=1.0) or 1.0
     shown = [label(name, 22) for name in names]
     figure = go.Figure(
         go.Heatmap(

@@ -364,8 +364,7 @@ def test_answers_in_compare_carry_citations(open_page: Open, furnished: Furnishe
     with session() as db:
         said = f"The ramp at pier 1 opens at 1 o'clock.\n{NASTY}"
         db.execute(update(Prediction).where(Prediction.rung == "rag").values(output=said))
-    app = open_page("compare", experiment=furnished.finished)
-    app.selectbox(key="outputs_filter").select("Wrong for rag").run()
+    app = open_page("compare", experiment=furnished.finished, part="Side by side", show="wrong", of="rag")
     assert "of the answer is in passage 1" in texts(app)
     assert any(":green-background[" in element.value for element in app.markdown)
     assert NASTY not in "\n".join(element.value for element in [*app.markdown, *app.caption])
