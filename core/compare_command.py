@@ -30,7 +30,8 @@ def compare(
     """Measure the rungs of an experiment file. Exit status 3 when a rung misses the minimum stated for it."""
     prepare_folder(out)
     file = read_experiment(read_bytes(experiment).decode("utf-8", "replace"), experiment.name)
-    dataset = dataset_of(file.data, experiment.parent, file.seed or 0, "experiment")
+    named = file.data.model_copy(update={"name": file.data.name or file.name})
+    dataset = dataset_of(named, experiment.parent, file.seed or 0, "experiment")
     few = small_test_warning(dataset.notes["counts"]["test"])
     if few:
         console.print(f"Note: {few}")

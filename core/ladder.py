@@ -36,7 +36,7 @@ class Climb:
     """What to measure: one dataset, the rungs of a plan, maybe an index.
 
     `metrics`: the deciding one first; empty for what suits the data. `adapter_id`: the adapter of rungs that name none
-    of their own; None to train one by `recipe`.
+    of their own; None to train one by `recipe`. `rerun_of`: the experiment that this one changes and repeats.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Climb:
     delta: float = DELTA
     model: str = BUNDLED_MODEL
     recipe: Recipe | None = None
+    rerun_of: int | None = None
 
     @property
     def trains(self) -> bool:
@@ -113,6 +114,7 @@ def climb(wanted: Climb, submit: Submit, index_job: int | None = None) -> Experi
         train_job_id=train_job,
         target=wanted.target,
         delta=wanted.delta,
+        rerun_of=wanted.rerun_of,
     )
     submit_comparison(experiment, submit, after)
     return experiment

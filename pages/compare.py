@@ -33,7 +33,10 @@ def show(experiment: Experiment) -> None:
         elif part == VERDICT and experiment.report is None:
             running(experiment)
         elif experiment.report is None:
-            st.info("This is here as soon as every rung has answered every question.", icon=":material/hourglass_top:")
+            st.info(
+                "This is here as soon as every rung has answered every question; *Verdict* shows how far they are.",
+                icon=":material/hourglass_top:",
+            )
         elif part == VERDICT:
             result(experiment)
         elif part == BLIND_VOTE:

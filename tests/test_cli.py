@@ -55,7 +55,7 @@ def run_cli(
         (["--train", "train.jsonl", "--test", "nope.jsonl"], "nope.jsonl cannot be read"),
         (["--train", "train.jsonl", "--documents", "nowhere"], "nowhere is not a folder"),
         (["--train", "train.jsonl", "--documents", "empty"], "empty holds no .csv"),
-        (["--train", "train.jsonl", "--rungs", "base,rag"], "rag need documents to retrieve from"),
+        (["--train", "train.jsonl", "--rungs", "base,rag"], "rag needs documents to retrieve from"),
         (["--train", "train.jsonl", "--rungs", "base,rag+lora"], "Add documents, or leave these rungs out."),
         (["--train", "train.jsonl", "--rungs", "base,summit"], "no rung called summit. Choose from base, prompt, rag"),
         (["--train", "train.jsonl", "--rungs", ","], "No rung was chosen"),

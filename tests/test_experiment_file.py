@@ -127,7 +127,7 @@ def test_experiment_file_is_measured_and_a_missed_minimum_is_exit_status_3(
         ({"data": {"dataset": 7}}, "no data set 7 in this home"),
         ({"data": {"train": "nowhere.jsonl"}}, "nowhere.jsonl cannot be read"),
         ({"data": {"train": "train.jsonl", "hash": "0123"}}, "made for data with the hash 0123"),
-        ({"rungs": ["rag"]}, "rag need documents"),
+        ({"rungs": ["rag"]}, "rag needs documents"),
         ({"rungs": ["rag"], "data": {"train": "train.jsonl", "index": 9}}, "no index 9 in this home"),
         ({"adapter": 99, "rungs": ["lora"]}, "dapter 99"),
         ({"rungs": []}, "No rung was chosen"),

@@ -74,8 +74,8 @@ def dataset_of(train: int) -> Dataset:
 @pytest.mark.parametrize(
     ("rungs", "more", "said"),
     [
-        (("base", "rag"), {}, "rag need documents"),
-        (("base", "lora", "rag+lora"), {}, r"rag\+lora need documents"),
+        (("base", "rag"), {}, "rag needs documents"),
+        (("base", "lora", "rag+lora"), {}, r"rag\+lora needs documents"),
         ((), {}, "No rung was chosen"),
         (("base", "lora"), {"metrics": (MetricChoice(name="bluer"),)}, "no metric called bluer"),
         (("base", "lora"), {"target": 85.0}, "not a share"),

@@ -44,8 +44,9 @@ def check_measurable(
     _check_shares(plan, target)
     retrieving = [rung.name for rung in rungs if rung.retrieval]
     if retrieving and not documents:
+        verb = "needs" if len(retrieving) == 1 else "need"
         raise UserError(
-            f"{_listed(retrieving)} need documents to retrieve from, but there are none.",
+            f"{_listed(retrieving)} {verb} documents to retrieve from, but there are none.",
             "Add documents, or leave these rungs out.",
         )
     _check_adapters(plan, model, adapter=adapter)

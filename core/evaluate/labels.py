@@ -16,7 +16,7 @@ from core.store.tables import Example, Prediction
 
 
 def label_report(experiment_id: int, rungs: Sequence[str], example_ids: np.ndarray, seed: int) -> dict[str, Any] | None:
-    """The report's "labels", or None where the references are no short list of classes.
+    """The report's "labels", and under "actual" the class of each example; None where references are no short list.
 
     Of several samples the first counts. A failed or missing answer names no class.
     """
@@ -57,6 +57,7 @@ def label_report(experiment_id: int, rungs: Sequence[str], example_ids: np.ndarr
     spans = intervals(right, groups, "binary", seed)
     return {
         "classes": list(classes.names),
+        "actual": actual,
         "rungs": {
             rung: {
                 "accuracy": float(right[rung].mean()),

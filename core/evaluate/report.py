@@ -68,6 +68,9 @@ def build_report(experiment_id: int) -> dict[str, Any]:
         verdict = _unjudged(verdict, unreadable)
     pairs = max(1, len(list(combinations(scores, 2))))
     likeness = design_effect(seen.groups)
+    classes = label_report(experiment_id, seen.rungs, seen.examples, experiment.seed)
+    # A class that stands in the reference is the example's label, where it carries none.
+    actual = classes.pop("actual") if classes else None
     return {
         "model": experiment.model,
         "metric": choices[0].identity,
@@ -91,8 +94,8 @@ def build_report(experiment_id: int) -> dict[str, Any]:
         "comparisons": [_pair(comparison) for comparison in compared],
         "effects": [_effect(effect, experiment.delta) for effect in bought],
         "effects_missing": gaps(rungs),
-        "slices": slices.all_of(seen, choices[0].identity, experiment.seed),
-        "labels": label_report(experiment_id, seen.rungs, seen.examples, experiment.seed),
+        "slices": slices.all_of(seen, choices[0].identity, experiment.seed, actual),
+        "labels": classes,
         "judge": judge_results(experiment_id),
         "minimums": minimums(plan, scores),
         "warnings": warnings(experiment, plan, seen, choices[0], scores, unreadable),
@@ -141,8 +144,8 @@ def store_report(experiment_id: int, report: dict[str, Any]) -> None:
         db.get_one(Experiment, experiment_id).report = report
 
 
-def write_report(experiment_id: int, folder: Path) -> tuple[Path, Path]:
-    """Write report.json and predictions.jsonl into `folder`; returns their paths."""
+def write_report(experiment_id: int, folder: Path) -> tuple[Path, Path, Path]:
+    """Write report.json, predictions.jsonl and report.html into `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     with session(read_only=True) as db:
         report = db.get_one(Experiment, experiment_id).report
@@ -150,7 +153,9 @@ def write_report(experiment_id: int, folder: Path) -> tuple[Path, Path]:
     first.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with second.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(takeaway.jsonl(experiment_id))
-    return first, second
+    third = folder / "report.html"
+    third.write_text(takeaway.html(experiment_id), encoding="utf-8")
+    return first, second, third
 
 
 def _rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,17 +19,21 @@ MOST_SLICES = 50
 FEWEST_FOR_LENGTHS = 6
 
 
-def by(scores: Scores, metric: str, what: By, seed: int = 0) -> list[dict[str, Any]]:
+def by(
+    scores: Scores, metric: str, what: By, seed: int = 0, labels: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
     """One row per slice: `slice`, `n`, and by rung `score` and `interval`, None where the metric does not apply.
 
     The largest slice comes first, lengths from short to long. Empty where there is only one slice. The intervals are
-    of each slice on its own: where one of many stands out, it may be by chance.
+    of each slice on its own: where one of many stands out, it may be by chance. `labels`: those of the examples, where
+    they carry none.
     """
     if what == "length":
         names = _lengths(scores.prompt_characters)
         order = list(dict.fromkeys(names[i] for i in np.argsort(scores.prompt_characters, kind="stable")))
     else:
-        given = scores.groups if what == "group" else [label or "no label" for label in scores.labels]
+        named_so = scores.labels if labels is None or any(scores.labels) else labels
+        given = scores.groups if what == "group" else [label or "no label" for label in named_so]
         names, order = _largest(given)
     if len(order) < 2 or (what == "group" and len(set(scores.groups)) == scores.n):
         return []
@@ -36,9 +41,11 @@ def by(scores: Scores, metric: str, what: By, seed: int = 0) -> list[dict[str, A
     return [_slice(scores, metric, name, named == name, what, seed) for name in order]
 
 
-def all_of(scores: Scores, metric: str, seed: int) -> dict[str, list[dict[str, Any]]]:
+def all_of(
+    scores: Scores, metric: str, seed: int, labels: Sequence[str] | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """By every way of slicing that there is something to tell of; seconds for thousands of examples."""
-    return {what: rows for what in get_args(By) if (rows := by(scores, metric, what, seed))}
+    return {what: rows for what in get_args(By) if (rows := by(scores, metric, what, seed, labels))}
 
 
 def kind_of(scores: Scores, metric: str) -> str:

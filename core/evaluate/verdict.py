@@ -149,8 +149,12 @@ def _lowest_unbeaten(seen: _Evidence) -> Verdict:
     more = max(known, default=None)
     versus = _paragraph(_versus_top(seen, rung), "" if top in unsure else _climbing(seen, rung, unsure))
     meanwhile = f"Use {rung} meanwhile, the lowest rung not shown to be worse."
+    use: str | None = rung
+    if not seen.means[rung]:
+        # Nobody should use what answered nothing right, even for a while.
+        meanwhile, use = f"None is to be used yet: {rung} answered nothing right, and none is shown to be better.", None
     settle = "" if more is None else f"{_examples(more)} would probably settle it."
-    return Verdict(rung, "cannot tell yet", _paragraph(_standing(seen, rung), versus, lower, meanwhile, settle), more)
+    return Verdict(use, "cannot tell yet", _paragraph(_standing(seen, rung), versus, lower, meanwhile, settle), more)
 
 
 def _against(seen: _Evidence, target: float, intervals: Mapping[str, Interval]) -> Verdict:

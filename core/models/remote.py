@@ -139,7 +139,9 @@ class RemoteGenerator:
             return self._read(self._create(request, sampling), time.perf_counter() - started, worst)
         except APITimeoutError:
             error = f"No answer within {self.endpoint.timeout_s:.0f} s, after {self.endpoint.retries} more tries."
-        except APIConnectionError:
+        except APIConnectionError as lost:
+            if type(lost.__cause__).__name__ == "ConnectError":
+                cost = 0.0  # it never got there
             error = f"{self.endpoint.shown} could not be reached. Check the address and the network."
         except APIStatusError as refusal:
             error = f"The service refused with status {refusal.status_code}: {self._said(refusal.message)}"

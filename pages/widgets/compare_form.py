@@ -17,11 +17,22 @@ from core.store.tables import Dataset, Experiment, Index
 from core.train.recipe import Recipe
 from pages.widgets.before_start import before_start
 from pages.widgets.choose import go_to_view
-from pages.widgets.compare_state import KEY, NONE, extra_rungs, fill_again, filled, plan_on_screen, settle
+from pages.widgets.compare_state import (
+    EARLIER,
+    KEY,
+    NONE,
+    earlier_on,
+    extra_rungs,
+    fill_again,
+    filled,
+    plan_on_screen,
+    settle,
+)
 from pages.widgets.errors import guard, plain
 from pages.widgets.forms import choose_dataset
 from pages.widgets.judge_form import judge_form
 from pages.widgets.metrics_picker import metrics_picker
+from pages.widgets.parts import VERDICT, go_to
 from pages.widgets.prompt_settings import answer_fields, preview_of, retrieval_fields, shot_fields, template_fields
 from pages.widgets.rung_builder import (
     adapter_field,
@@ -78,6 +89,7 @@ def new_comparison() -> None:
                 delta=_share("delta") or 0.0,
                 model=model,
                 recipe=recipe,
+                rerun_of=earlier_on(dataset.id),
             )
         except UserError as error:
             wanted = error
@@ -195,7 +207,10 @@ def _share(name: str) -> float | None:
 def _start_and_watch(wanted: Climb) -> None:
     experiment = _start(wanted)
     forget_in_compare()
+    st.session_state.pop(EARLIER, None)
     go_to_view("compare_view", "Results")
+    # Wherever the last one was left: the progress of the new one stands under its verdict.
+    go_to(VERDICT)
     st.query_params["experiment"] = str(experiment.id)
     st.rerun()
 

@@ -21,6 +21,8 @@ from pages.widgets.errors import guard, plain
 
 KEY = "compare_"
 AGAIN = "again"
+# The experiment that the form was filled from, whose data it must keep to count as run again.
+EARLIER = "compare_earlier"
 # Stand for an adapter that is still to be trained, and for no documents; ids begin at 1.
 NEW = NONE = 0
 SAME = "as the index says"
@@ -147,7 +149,17 @@ def fill_again() -> None:
             raise UserError("This link names no comparison.", "Open a comparison and choose to run it again.")
         experiment = lists.experiment(int(wanted))
         fill(experiment)
+        st.session_state[EARLIER] = experiment.id
         st.toast(plain(f"Filled from {experiment.name}. Nothing that stays the same is asked again."))
+
+
+def earlier_on(dataset_id: int) -> int | None:
+    """The experiment that the form was filled from, if the same data are still asked about."""
+    earlier = st.session_state.get(EARLIER)
+    try:
+        return earlier if earlier and lists.experiment(earlier).dataset_id == dataset_id else None
+    except UserError:
+        return None
 
 
 def fill(experiment: Experiment) -> None:

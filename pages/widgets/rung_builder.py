@@ -79,7 +79,7 @@ def other_models() -> list[Rung]:
     return extra_rungs()
 
 
-@st.dialog("Services", width="large")
+@st.dialog("Services", width="large", on_dismiss="rerun")
 def _services() -> None:
     with guard():
         service_manager()

@@ -30,7 +30,8 @@ def remote_models() -> list[str]:
 
 
 def service_manager() -> None:
-    """Saved services with their test, change and removal, and the form for one more."""
+    """Saved services with their test, change and removal, and the form for one more. Drawn in a dialog, which stays
+    open: after saving comes the test."""
     st.caption(
         "Any address that speaks the OpenAI API: OpenAI, Azure, vLLM, Ollama, another machine of yours. Their models "
         f"are called {plain(OF_SERVICE)}NAME/MODEL. Questions and passages are sent there when a comparison runs."
@@ -56,19 +57,19 @@ def _row(service: Service) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{plain(service.name)}**  {plain(service.url, 80)}", width="stretch")
-            if st.button("List its models", icon=":material/wifi_tethering:", key=f"service_test_{service.name}"):
-                with guard(), st.spinner(f"Asking {plain(service.name)}"):
-                    st.session_state[_LISTED] = {
-                        **st.session_state.get(_LISTED, {}),
-                        service.name: models_of(service.name),
-                    }
+            asked = st.button("List its models", icon=":material/wifi_tethering:", key=f"service_test_{service.name}")
             if st.button("Change", icon=":material/edit:", key=f"service_edit_{service.name}"):
                 st.session_state[_EDITED] = service.name
-                st.rerun()
+                st.rerun(scope="fragment")
             if confirmed("Remove", "Its key goes too. Answers it gave stay.", f"service_{service.name}"):
                 delete(service.name)
-                st.rerun()
+                st.rerun(scope="fragment")
         st.caption(_in_words(service))
+        if asked:
+            listed = st.session_state.setdefault(_LISTED, {})
+            listed.pop(service.name, None)
+            with guard(), st.spinner(f"Asking {plain(service.name)}"):
+                listed[service.name] = models_of(service.name)
         found = st.session_state.get(_LISTED, {}).get(service.name)
         if found is not None:
             named = ", ".join(plain(model.partition("/")[2]) for model in found[:8])
@@ -172,7 +173,7 @@ def _form(edited: Service | None) -> None:
                     key.strip() or None,
                 )
                 st.session_state.pop(_EDITED, None)
-                st.rerun()
+                st.rerun(scope="fragment")
 
 
 def _checked(**fields: Any) -> Service:

@@ -102,6 +102,41 @@ def pair_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def pair_figures(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same as numbers, for programs and spreadsheets: points and p as they were reckoned."""
+    return [
+        {
+            "rung": pair["b"],
+            "against": pair["a"],
+            "difference_points": round(100 * pair["effect"], 4),
+            "low_95_points": round(100 * pair["interval"][0], 4),
+            "high_95_points": round(100 * pair["interval"][1], 4),
+            "p": pair["p"],
+            "p_adjusted": pair["p_adjusted"],
+            "outcome": pair["outcome"],
+            "more_examples_needed": pair.get("more"),
+        }
+        for pair in report["comparisons"]
+    ]
+
+
+def score_figures(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per rung as numbers: each metric in percent with its interval, and all that was counted."""
+    counted = ("scored", "of", "failed", "empty", "cut", "latency_p50_s", "latency_p95_s", "input_tokens")
+    more = ("output_tokens", "cost_usd", "usd_per_1000", "setup_s")
+    rows = []
+    for row in report["rungs"]:
+        figures: dict[str, Any] = {"rung": row["rung"], "model": row["model"]}
+        found = {report["metric"]: row, **row["other_metrics"]}
+        for metric in report["metrics"]:
+            value = found.get(metric["identity"])
+            low, high = (value and value["interval"]) or (None, None)
+            for name, number in (("", value and value["score"]), ("low_95_", low), ("high_95_", high)):
+                figures[f"{name}{metric['identity']}_percent"] = None if number is None else round(100 * number, 4)
+        rows.append(figures | {name: row[name] for name in (*counted, *more)})
+    return rows
+
+
 def p_value(value: float | None) -> str:
     if value is None:
         return ""

@@ -12,7 +12,7 @@ from core.evaluate.takeaway import csv_rows, html, jsonl, markdown
 from core.experiment_file import experiment_yaml
 from core.export import safe_csv
 from core.store.tables import Experiment
-from pages.widgets.tables import metric_rows, pair_rows, score_rows
+from pages.widgets.tables import pair_figures, score_figures
 
 Content = Callable[[], str | bytes]
 
@@ -20,7 +20,6 @@ Content = Callable[[], str | bytes]
 def take_away(experiment: Experiment, report: Mapping[str, Any]) -> None:
     """A file is made when it is asked for, so that opening this costs nothing."""
     number, stem = experiment.id, f"comparison-{experiment.id}"
-    merged = [first | second for first, second in zip(score_rows(report), metric_rows(report), strict=True)]
     st.subheader("To read and to send", anchor=False)
     with st.grid(2, min_column_width=300, border=True) as grid:
         _file(
@@ -54,7 +53,7 @@ def take_away(experiment: Experiment, report: Mapping[str, Any]) -> None:
             grid,
             "Scores (CSV)",
             "One row per rung: every metric, failures, tokens, time.",
-            lambda: safe_csv(merged),
+            lambda: safe_csv(score_figures(report)),
             f"{stem}-scores.csv",
             "text/csv",
         )
@@ -62,7 +61,7 @@ def take_away(experiment: Experiment, report: Mapping[str, Any]) -> None:
             grid,
             "Pairs (CSV)",
             "One row per pair of rungs: difference, interval, p, outcome.",
-            lambda: safe_csv(pair_rows(report)),
+            lambda: safe_csv(pair_figures(report)),
             f"{stem}-pairs.csv",
             "text/csv",
         )

@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.widgets.errors import plain
 from pages.widgets.ladder import Mark, draw_ladder, label, ladder_figure, meaning
-from pages.widgets.words import duration, percent, points, span
+from pages.widgets.words import duration, many, percent, points, span
 
 OUTCOMES = {
     "better": (
@@ -60,7 +60,8 @@ def verdict(report: Mapping[str, Any], key: str) -> None:
 def warnings(report: Mapping[str, Any]) -> None:
     """What takes from the verdict's worth, all in one place."""
     if report["warnings"]:
-        st.warning("  \n".join(plain(text) for text in report["warnings"]), icon=":material/warning:")
+        sign = "- " if len(report["warnings"]) > 1 else ""
+        st.warning("\n".join(f"{sign}{plain(text)}" for text in report["warnings"]), icon=":material/warning:")
 
 
 def _card(report: Mapping[str, Any]) -> None:
@@ -73,7 +74,9 @@ def _card(report: Mapping[str, Any]) -> None:
             st.caption("Verdict", width="content")
             more = f": about {told['more']:,} more examples" if told["more"] else ""
             st.badge(f"{told['outcome']}{more}", color=colour, icon=icon, help=what)  # type: ignore[arg-type]
-        st.header(plain(rung) if rung else "No rung yet", anchor=False)
+        # "Cannot tell yet" must not look like a winner.
+        meanwhile = "Meanwhile: " if told["outcome"] == "cannot tell yet" else ""
+        st.header(f"{meanwhile}{plain(rung)}" if rung else "No rung yet", anchor=False)
         if rung:
             st.caption(plain(meaning(rung)))
         st.markdown(plain(told["reason"]))
@@ -140,7 +143,7 @@ def _rival(report: Mapping[str, Any], rung: str) -> tuple[str, float, tuple[floa
 def _terms(report: Mapping[str, Any]) -> str:
     target = "no target" if report["target"] is None else f"target {percent(report['target'])}"
     margin = points(report["delta"]).removeprefix("+")
-    return f"{report['n']} examples in {report['groups']} groups · margin {margin} · {target}"
+    return f"{many(report['n'], 'example')} in {many(report['groups'], 'group')} · margin {margin} · {target}"
 
 
 def _minimums(report: Mapping[str, Any]) -> None:
@@ -161,8 +164,9 @@ def _minimums(report: Mapping[str, Any]) -> None:
 
 def _ladder(report: Mapping[str, Any], key: str) -> None:
     chosen = report["verdict"]["rung"]
+    settled = report["verdict"]["outcome"] != "cannot tell yet"
     marks = [
-        Mark(row["rung"], row["score"], row["interval"], chosen=row["rung"] == chosen)
+        Mark(row["rung"], row["score"], row["interval"], chosen=row["rung"] == chosen and settled)
         if row["score"] is not None
         else Mark(row["rung"], note="· the metric does not apply", faded=True)
         for row in report["rungs"]

@@ -36,8 +36,8 @@ def experiment_on(dataset: Dataset, *rungs: str, plan: dict[str, Any] | None = N
 @pytest.mark.parametrize(
     ("rungs", "more", "said"),
     [
-        (["rag"], {}, "rag need documents"),
-        (["base", "rag+lora"], {"adapter_id": 1}, "need documents"),
+        (["rag"], {}, "rag needs documents"),
+        (["base", "rag+lora"], {"adapter_id": 1}, "needs documents"),
         (["base", "lora"], {}, "lora need a trained adapter"),
         (["lora"], {"adapter_id": 1, "model": "remote/gpt"}, "cannot be measured on the remote model"),
         (["base", "lora@remote/gpt"], {"adapter_id": 1}, "cannot be measured on the remote model"),

@@ -77,7 +77,8 @@ def test_report_of_a_tiny_test_is_valid_json_with_a_verdict(tests: int, metric: 
     experiment = answered_experiment({"base": 0, "prompt": tests}, tests, metrics=[metric])
     report = build_report(experiment.id)
     store_report(experiment.id, report)
-    first, second = write_report(experiment.id, tmp_path / "out")
+    first, second, third = write_report(experiment.id, tmp_path / "out")
+    assert third.read_text().startswith("<!DOCTYPE html>")
     assert strictly(first.read_text()) == report
     assert report["verdict"]["outcome"] and report["verdict"]["reason"]
     assert len(second.read_text().splitlines()) == 2 * tests
@@ -85,7 +86,7 @@ def test_report_of_a_tiny_test_is_valid_json_with_a_verdict(tests: int, metric: 
 
 def test_all_answers_failing_is_scored_zero_of_all_with_a_verdict(tmp_path: Path) -> None:
     experiment = answered_experiment({"base": 4, "prompt": 4}, 4, failed=4)
-    first, second = write_report(experiment.id, tmp_path)
+    first, second, _ = write_report(experiment.id, tmp_path)
     report = strictly(first.read_text())
     assert [(row["score"], row["scored"], row["failed"], row["of"]) for row in report["rungs"]] == [(0, 0, 4, 4)] * 2
     assert [row["latency_p50_s"] for row in report["rungs"]] == [None, None]
@@ -111,7 +112,7 @@ def test_texts_leave_as_they_came(tmp_path: Path) -> None:
         )
     ensure_scores(experiment.id)
     store_report(experiment.id, build_report(experiment.id))
-    _, second = write_report(experiment.id, tmp_path)
+    _, second, _ = write_report(experiment.id, tmp_path)
     (line,) = [strictly(line) for line in second.read_text(encoding="utf-8").split("\n") if line]
     assert line["output"] == line["reference"] == line["group"] == line["messages"][0]["content"] == odd
     assert line["score"] == 1
@@ -247,3 +248,11 @@ def test_five_rungs_of_5000_examples_are_reported_in_seconds() -> None:
     assert time.process_time() - started < 10
     assert report["verdict"]["rung"] == "rag+lora"
     assert [effect["outcome"] for effect in report["effects"][:3]] == ["better"] * 3
+
+
+def test_classes_that_stand_in_the_references_are_sliced_by_like_labels() -> None:
+    experiment = answered_experiment({"base": 0, "prompt": 12}, 12)
+    report = build_report(experiment.id)
+    assert report["labels"] is not None and "actual" not in report["labels"]
+    assert {row["slice"] for row in report["slices"]["label"]} == set(report["labels"]["classes"])
+    assert sum(row["n"] for row in report["slices"]["label"]) == 12

@@ -116,7 +116,7 @@ def test_single_rung_and_no_examples_have_defined_outcomes() -> None:
     empty = verdict({"base": np.array([]), "lora": np.array([])})
     assert (empty.rung, empty.outcome) == (None, "cannot tell yet")
     one = verdict({"base": np.array([0.0]), "lora": np.array([1.0])})
-    assert (one.rung, one.outcome) == ("base", "cannot tell yet")
+    assert (one.rung, one.outcome) == (None, "cannot tell yet")
 
 
 def test_unmeasured_rungs_are_skipped_and_ladder_order_rules() -> None:
@@ -186,3 +186,9 @@ def test_recommended_rung_is_seldom_wrong_by_more_than_matters() -> None:
         wrong += found.outcome != "cannot tell yet" and found.rung == "base"
     assert settled > 120
     assert wrong <= 0.05 * 150
+
+
+def test_rung_that_answers_nothing_is_not_to_be_used_even_meanwhile() -> None:
+    found = verdict(nested({"base": 0, "prompt": 4, "rag": 0}, 36))
+    assert (found.rung, found.outcome) == (None, "cannot tell yet")
+    assert "None is to be used yet: base answered nothing right" in found.reason and found.more

@@ -223,7 +223,16 @@ def test_budget_is_never_passed_and_keeps_what_was_paid_for() -> None:
     assert sum(completion.cost_usd for _, completion in found) == budget.spent_usd == 12
 
 
+def _spent_on_nobody() -> float:
+    with serving(echo) as service:
+        pass
+    budget = Budget(cap_usd=100.0)
+    list(RemoteGenerator("m", Endpoint(service.url, "", retries=0, **PRICED), budget).answer(chats(1), SAMPLING))
+    return budget.spent_usd
+
+
 def test_request_of_unknown_fate_counts_as_paid_and_a_refused_one_does_not() -> None:
+    assert _spent_on_nobody() == 0
     for fail, spent in ((Handler.drop, 9), (lambda handler: handler.refuse(401, "no"), 0)):
         with serving(lambda handler, request, attempt, fail=fail: fail(handler)) as service:
             budget = Budget(cap_usd=100.0)

@@ -46,7 +46,7 @@ def plan_of(experiment: Experiment) -> Plan:
 def test_retrieval_without_documents_is_refused_before_anything_starts(open_page: Open, furnished: Furnished) -> None:
     app = open_page("compare", new=1)
     app.selectbox(key="compare_index").set_value(0).run()
-    assert "need documents" in texts(app)
+    assert "documents to retrieve from" in texts(app)
     assert app.button(key="start_comparing").disabled
 
 
@@ -190,6 +190,7 @@ def test_the_form_says_the_plan_of_an_experiment_run_again(
     assert names_of(wanted.plan.ladder) == names_of(plan.ladder)
     assert wanted.plan.model_dump(exclude={"rungs"}) == plan.model_dump(exclude={"rungs"})
     assert wanted.metrics == tuple(metrics)
+    assert wanted.rerun_of == earlier.id
     assert (wanted.target, wanted.delta) == (0.8, pytest.approx(0.03))
     assert (wanted.dataset_id, wanted.index_id, wanted.adapter_id) == (
         furnished.dataset,
