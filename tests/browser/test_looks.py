@@ -71,7 +71,7 @@ def test_text_of_others_is_never_markup(full_app: str, visit) -> None:
     tab = visit()
     tab.open(f"{full_app}/compare?experiment=1&part=Side+by+side")
     main = tab.page.locator('[data-testid="stMain"]')
-    assert main.get_by_text("<b>b</b>").count() > 0
+    main.get_by_text("<b>b</b>").first.wait_for()
     assert main.locator('a[href*="example.com"]').count() == 0
     assert main.locator(".katex").count() == 0
     assert main.locator("strong", has_text="bold").count() == 0
