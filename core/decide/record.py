@@ -14,8 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment
 
 from core.decide.answers import in_words
 from core.decide.assumptions import Assumptions
@@ -26,7 +25,8 @@ from core.decide.prices import prices, stale
 from core.decide.rulebook import FOLDER, rulebook
 from core.decide.schema import Question
 from core.errors import UserError
-from core.markdown import flat, for_markdown
+from core.markdown import flat
+from core.templates import Format, environment
 
 Judgement = Literal["confirmed", "overturned", "open"]
 
@@ -200,22 +200,7 @@ def _lines(text: str) -> list[str]:
     return [line for line in map(flat, text.splitlines()) if line]
 
 
-def _for_html(value: object) -> object:
-    """What autoescaping then makes harmless."""
-    return value if isinstance(value, Markup) else flat(value)
-
-
 @cache
-def _environment(kind: Literal["html", "markdown"]) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=kind == "html",  # noqa: S701 (Markdown is escaped by `finalize`)
-        finalize=_for_html if kind == "html" else for_markdown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+def _environment(kind: Format) -> Environment:
     filters: Mapping[str, Callable[[float], str]] = {"figure": _figure, "percent": lambda share: f"{100 * share:.0f} %"}
-    environment.filters.update(filters)
-    return environment
+    return environment(FOLDER, kind, filters)

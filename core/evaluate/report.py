@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ def build_report(experiment_id: int) -> dict[str, Any]:
         verdict = _unanswered(verdict)
     elif unreadable > MOST_UNREADABLE:
         verdict = _unjudged(verdict, unreadable)
-    pairs = max(1, len(list(combinations(scores, 2))))
+    pairs = max(1, math.comb(len(scores), 2))
     likeness = design_effect(seen.groups)
     classes = label_report(experiment_id, seen.rungs, seen.examples, experiment.seed)
     # A class that stands in the reference is the example's label, where it carries none.

@@ -7,6 +7,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
@@ -127,10 +128,8 @@ def metric(
     """Register f(prediction, reference) -> value."""
 
     def register(score: Callable[[str, str], float]) -> Callable[[str, str], float]:
-        def run(answers: Sequence[Answer], settings: Any) -> list[Value]:
-            return [score(answer.output, answer.reference) for answer in answers]
-
-        REGISTERED[name] = Metric(name, title, kind, family, frozenset(needs), None, cost, _first(score), run)
+        registered = answer_metric(name, title=title, kind=kind, family=family, needs=needs, cost=cost)
+        registered(wraps(score)(lambda answer: score(answer.output, answer.reference)))
         return score
 
     return register
@@ -149,10 +148,11 @@ def answer_metric(
     """Register f(answer) -> value, or f(answer, settings) -> value where there are settings."""
 
     def register(score: Callable[..., Value]) -> Callable[..., Value]:
+        @wraps(score)
         def run(answers: Sequence[Answer], chosen: Any) -> list[Value]:
             return [score(answer) if settings is None else score(answer, chosen) for answer in answers]
 
-        REGISTERED[name] = Metric(name, title, kind, family, frozenset(needs), settings, cost, _first(score), run)
+        batch_metric(name, title=title, kind=kind, family=family, needs=needs, settings=settings, cost=cost)(run)
         return score
 
     return register
@@ -172,8 +172,9 @@ def batch_metric(
     """Register f(answers, settings) -> a value for each, for what is cheaper many at a time."""
 
     def register(score: ScoreAll) -> ScoreAll:
+        explanation = (inspect.getdoc(score) or "").split("\n")[0]
         needed = frozenset(needs)
-        REGISTERED[name] = Metric(name, title, kind, family, needed, settings, cost, _first(score), score, version)
+        REGISTERED[name] = Metric(name, title, kind, family, needed, settings, cost, explanation, score, version)
         return score
 
     return register
@@ -187,8 +188,3 @@ def identity_of(metric: Metric, settings: Mapping[str, Any]) -> str:
         return metric.name
     written = json.dumps([changed, metric.version], sort_keys=True, ensure_ascii=True)
     return f"{metric.name}:{hashlib.sha256(written.encode()).hexdigest()[:8]}"
-
-
-def _first(score: Callable[..., Any]) -> str:
-    """The first line of the docstring."""
-    return (inspect.getdoc(score) or "").split("\n")[0]

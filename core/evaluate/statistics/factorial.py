@@ -114,17 +114,17 @@ def effects(
     clusters = clusters_of(groups, len(columns[0]))
     # One pair of right-or-wrong rungs is tested as in the table of pairs; averages of several take more values.
     single = np.array([kind == "binary" and len(c.matched) == 1 and len(c.factors) == 1 for c in asked])
-    seen: list[tuple[Paired, int]] = [None] * len(asked)  # type: ignore[list-item]
+    seen: dict[int, tuple[Paired, int]] = {}
     for binary in (True, False):
         chosen = np.flatnonzero(single == binary)
         if len(chosen):
             part = paired(np.column_stack([columns[i] for i in chosen]), clusters, binary, seed)
-            for k, i in enumerate(chosen):
-                seen[i] = (part, k)
-    adjusted = holm(np.array([part.p[k] for part, k in seen]))
+            seen |= {int(i): (part, k) for k, i in enumerate(chosen)}
+    found = [seen[i] for i in range(len(asked))]
+    adjusted = holm(np.array([part.p[k] for part, k in found]))
     return [
         _effect(contrast, part, k, float(p), delta)
-        for contrast, (part, k), p in zip(asked, seen, adjusted, strict=True)
+        for contrast, (part, k), p in zip(asked, found, adjusted, strict=True)
     ]
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment
 
 from core.errors import UserError
 from core.evaluate import frontier, votes
@@ -19,11 +18,11 @@ from core.evaluate.plan import Plan
 from core.evaluate.reading import Scores, read_example, read_scores
 from core.evaluate.takeaway.charts import effects_chart, frontier_chart, scores_chart
 from core.evaluate.words import figure, percent, points, tests
-from core.markdown import flat, for_markdown
 from core.models.prompt import last_question
 from core.settings import REPOSITORY
 from core.store.database import session
 from core.store.tables import Dataset, Experiment
+from core.templates import Format, environment
 
 FOLDER = REPOSITORY / "assets" / "compare"
 # Enough to see what kind of answers each rung gives; all of them are in the JSONL.
@@ -32,7 +31,6 @@ LONGEST_TEXT = 600
 # A larger matrix, or a longer table of groups, is not read on paper.
 MOST_CLASSES = 20
 MOST_SLICES = 12
-Format = Literal["html", "markdown"]
 
 
 def html(experiment_id: int) -> str:
@@ -54,10 +52,9 @@ def _facts(experiment_id: int) -> dict[str, Any]:
     if report is None:
         raise UserError(f"{experiment.name} has no report yet.", "Let the comparison finish first.")
     seen, rows, verdict = read_scores(experiment_id), report["rungs"], report["verdict"]
-    cost, unit = ("usd_per_1000", "US$ per 1,000 answers")
-    if not any(row["usd_per_1000"] for row in rows):
-        cost, unit = ("latency_p50_s", "seconds per answer, median")
-    front = frontier.pareto(rows, cost)  # type: ignore[arg-type]
+    cost: frontier.Cost = "usd_per_1000" if any(row["usd_per_1000"] for row in rows) else "latency_p50_s"
+    unit = "US$ per 1,000 answers" if cost == "usd_per_1000" else "seconds per answer, median"
+    front = frontier.pareto(rows, cost)
     title = report["metric_title"]
     return {
         "experiment": experiment,
@@ -109,11 +106,6 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} … ({len(text):,} characters)"
 
 
-def _for_html(value: object) -> object:
-    """What autoescaping then makes harmless."""
-    return value if isinstance(value, Markup) else flat(value)
-
-
 def _money(usd: float | None) -> str:
     """US dollars with three digits; nothing paid is "0"."""
     if usd is None:
@@ -133,16 +125,7 @@ def _points(difference: float) -> str:
 
 @cache
 def _environment(kind: Format) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=kind == "html",  # noqa: S701 (Markdown is escaped by `finalize`)
-        finalize=_for_html if kind == "html" else for_markdown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
+    filters = {
         "percent": percent,
         "points": _points,
         "in_points": points,
@@ -153,4 +136,4 @@ def _environment(kind: Format) -> Environment:
         "span": lambda ends: f"{figure(ends[0])} to {figure(ends[1])}",
         "signed": lambda ends: f"{_points(ends[0])} to {_points(ends[1])}",
     }
-    return environment
+    return environment(FOLDER, kind, filters)
