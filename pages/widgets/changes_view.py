@@ -20,7 +20,7 @@ from core.store.database import session
 from core.store.tables import Example, Experiment
 from pages.widgets.errors import guard
 from pages.widgets.ladder import label, looks
-from pages.widgets.look import ink
+from pages.widgets.look import ink, interval_bars
 from pages.widgets.outputs import open_example
 from pages.widgets.parts import SIDE_BY_SIDE, VERDICT, go_to
 from pages.widgets.scores import scores_of
@@ -151,15 +151,12 @@ def history_figure(runs: Sequence[Experiment]) -> go.Figure:
                 hovertemplate="%{text}<extra></extra>",
                 line={"color": look[name].colour, "dash": look[name].dash, "width": 2.5},
                 marker={"symbol": look[name].symbol, "size": 10},
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [100 * (row["interval"][1] - row["score"]) for _, _, row in drawn],
-                    "arrayminus": [100 * (row["score"] - row["interval"][0]) for _, _, row in drawn],
-                    "color": look[name].colour,
-                    "thickness": 1.5,
-                    "width": 4,
-                },
+                error_y=interval_bars(
+                    [row["score"] for _, _, row in drawn],
+                    [row["interval"] for _, _, row in drawn],
+                    look[name].colour,
+                    1.5,
+                ),
             )
         )
     figure.update_layout(

@@ -11,7 +11,7 @@ import streamlit as st
 from core.evaluate.effects import NAMES
 from pages.widgets.errors import plain
 from pages.widgets.ladder import NEUTRAL, RUNG_COLOURS, label
-from pages.widgets.look import ink
+from pages.widgets.look import ink, interval_bars
 from pages.widgets.tables import p_value, table
 from pages.widgets.words import points, span
 
@@ -116,15 +116,7 @@ def effects_figure(found: Sequence[Mapping[str, Any]]) -> go.Figure:
                     "symbol": "circle" if main else "diamond",
                     "line": {"color": "white", "width": 1.5},
                 },
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [100 * (high - effect["effect"])],
-                    "arrayminus": [100 * (effect["effect"] - low)],
-                    "color": colour,
-                    "thickness": 4,
-                    "width": 7,
-                },
+                error_x=interval_bars([effect["effect"]], [(low, high)], colour, 4, 7),
             )
         )
         # Nought is marked beside each effect, not across the words between them.

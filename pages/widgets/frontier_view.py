@@ -14,7 +14,7 @@ from core.evaluate.words import listed
 from pages.widgets.break_even import about
 from pages.widgets.errors import plain
 from pages.widgets.ladder import NEUTRAL, label, looks
-from pages.widgets.look import ink
+from pages.widgets.look import ink, interval_bars
 from pages.widgets.tables import table
 from pages.widgets.words import percent, span
 
@@ -170,15 +170,7 @@ def quality_figure(rows: Sequence[Row], cost: reckoning.Cost, best: set[str], me
                     "opacity": 1.0 if name in best else 0.5,
                     "line": {"color": "white", "width": 1.5},
                 },
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [100 * (high - row["score"])],
-                    "arrayminus": [100 * (row["score"] - low)],
-                    "color": look[name].colour,
-                    "thickness": 2,
-                    "width": 5,
-                },
+                error_y=interval_bars([row["score"]], [(low, high)], look[name].colour, 2, 5),
             )
         )
     _laid_out(figure, f"Quality against {COSTS[cost].lower()}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.widgets.look import ink
+from pages.widgets.look import ink, interval_bars
 from pages.widgets.words import percent, span
 
 # Okabe and Ito's palette, told apart with every kind of colour vision; the same in light and dark.
@@ -237,15 +237,7 @@ def _draw_rung(figure: go.Figure, height: int, mark: Mark, look: Look, scored: b
                     "symbol": "star" if mark.chosen else look.symbol,
                     "line": {"color": "white", "width": 1.5},
                 },
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [100 * (high - mark.score)],
-                    "arrayminus": [100 * (mark.score - low)],
-                    "color": colour,
-                    "thickness": 4,
-                    "width": 7,
-                },
+                error_x=interval_bars([mark.score], [(low, high)], colour, 4, 7),
             )
         )
     figure.add_annotation(

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.widgets.ladder import label, looks
-from pages.widgets.look import ink
+from pages.widgets.look import ink, interval_bars
 from pages.widgets.tables import csv_button, table
 from pages.widgets.words import percent, span
 
@@ -96,15 +96,13 @@ def slices_figure(rows: Slices, rungs: Sequence[str], title: str, metric: str) -
                 ],
                 hovertemplate="%{text}<extra></extra>",
                 marker={"color": look[rung].colour, "symbol": look[rung].symbol, "size": 10},
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [100 * (cell["interval"][1] - cell["score"]) for _, cell, _ in drawn],
-                    "arrayminus": [100 * (cell["score"] - cell["interval"][0]) for _, cell, _ in drawn],
-                    "color": look[rung].colour,
-                    "thickness": 2,
-                    "width": 3,
-                },
+                error_x=interval_bars(
+                    [cell["score"] for _, cell, _ in drawn],
+                    [cell["interval"] for _, cell, _ in drawn],
+                    look[rung].colour,
+                    2,
+                    3,
+                ),
             )
         )
     figure.update_layout(
