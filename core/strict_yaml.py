@@ -41,7 +41,18 @@ def read_yaml(text: str, name: str, model: type[Model], *, example: str) -> Mode
 
 def dump_yaml(value: dict[str, Any]) -> str:
     """Fields in their order, as people read them."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=116).rstrip()
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=116).rstrip("\n")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Escapes the rarer line breaks of Unicode: the library writes them raw, and reads each back as a space."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = '"' if set(data) & set("\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def in_words(problem: Any, root: Any, name: str) -> str:
