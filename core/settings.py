@@ -10,6 +10,7 @@ import difflib
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -52,6 +53,15 @@ class Settings(BaseSettings):
 
     device: str = "auto"
     """Where models run: `auto`, `cpu`, `cuda:0`, ..."""
+
+    organization: str = Field(default="lowest-rung", pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")
+    """Your name in that of the models you tune and serve: `ft:MODEL:ORGANIZATION:SUFFIX:ID`."""
+
+    serve_with: Literal["auto", "transformers", "vllm"] = "auto"
+    """What writes the server's answers; `auto`: vLLM where it is installed beside a GPU, else transformers."""
+
+    upload_limit_mb: float = Field(default=512, gt=0)
+    """The largest file the server takes, in megabytes; what else is sent may have a fiftieth of that."""
 
     stop_grace_s: float = Field(default=60, ge=0)
     """From a stop request, or the last progress after it, to SIGTERM: long enough for one step of a large model."""
