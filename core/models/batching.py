@@ -1,6 +1,7 @@
 """Many prompts through one network, as few passes as possible, and the same answers as one by one.
 
-- What prompts begin with alike is read once (prefixes.py), and copied to the rows that go on from there (slots.py).
+- What prompts begin with alike is read once (prefixes.py), and copied to the rows that go on from there (slots.py), or
+  held for them where they are many (attention.py).
 - Rows of all rungs are written side by side. One that ends makes room for the next instead of waiting for the
   slowest of its batch.
 - Memory is given out by tokens: long prompts get fewer slots, and as only short ones are left, slots become more.
@@ -12,12 +13,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
+from core.models.attention import Segment, joined, sharing_attention
 from core.models.prefixes import Prefix, shared_prefixes
 from core.models.rows import BEAT_S, Pool, Row, Stopped, choose
-from core.models.slots import Segment, Slots
+from core.models.slots import Slots
 
 if TYPE_CHECKING:
     import torch
@@ -37,13 +41,29 @@ CPU_BYTES = 384 * 2**20
 GPU_SHARE = 0.5
 
 
-def answered(pool: Pool, bytes_per_token: int) -> Iterator[list[Row]]:
-    """The pool's rows as they are done, longest prompts first; fewer than all when it is stopped."""
-    return _Batching(pool, bytes_per_token).run()
+def answered(pool: Pool, bytes_per_token: int, *, hold: bool = False) -> Iterator[list[Row]]:
+    """The pool's rows as they are done, longest first; fewer than all when it is stopped.
+
+    `hold` takes a network that can share (`slots.can_share`).
+    """
+    with sharing_attention(pool.network) if hold else nullcontext():
+        yield from _Batching(pool, bytes_per_token, hold).run()
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What has been read of a prompt: the beginning that is held for it, and the segments that follow."""
+
+    held: Segment | None = None
+    segments: tuple[Segment, ...] = ()
+
+    @property
+    def end(self) -> int:
+        return self.segments[-1].end if self.segments else self.held.end if self.held else 0
 
 
 class _Batching:
-    def __init__(self, pool: Pool, bytes_per_token: int) -> None:
+    def __init__(self, pool: Pool, bytes_per_token: int, hold: bool) -> None:
         self.pool = pool
         kind = pool.device.type
         self.most_rows, self.piece = MOST_ROWS[kind], PIECE[kind]
@@ -51,10 +71,13 @@ class _Batching:
         self.slots = Slots(pool.network, pool.device)
         self.rows: list[Row] = []
         # Without the last token, which is left for the first step.
-        tree = shared_prefixes([row.prompt[:-1] for row in pool.rows], WORTH[kind])
-        order = [pool.rows[item] for item, _ in self._in_order(tree) if isinstance(item, int)]
+        tree = shared_prefixes([row.prompt[:-1] for row in pool.rows], WORTH[kind], hold=hold)
         # What any row from here on needs at most.
-        rooms = [len(row.prompt) + pool.sampling.max_new_tokens for row in order]
+        rooms = [
+            len(pool.rows[item].prompt) - above.held + pool.sampling.max_new_tokens
+            for item, above, _ in self._in_order(tree)
+            if isinstance(item, int)
+        ]
         self.rooms = list(accumulate(reversed(rooms), max))
         self.waiting = self._read_prefixes(tree)
 
@@ -88,78 +111,85 @@ class _Batching:
         self._fit()
         first = len(self.rows)
         stored: list[int] = []
-        for row, segments in islice(self.waiting, self.slots.rows - first):
-            self.slots.fill(len(self.rows), segments)
+        for row, known in islice(self.waiting, self.slots.rows - first):
+            self.slots.fill(len(self.rows), known.segments, known.held)
             self.rows.append(row)
-            stored.append(_end(segments))
+            stored.append(known.end)
         del self.rooms[len(self.rooms) - len(stored) :]
-        joining = list(zip(self.rows[first:], stored, strict=True))
+        beginnings = [self.slots.beginning(slot) for slot in range(first, len(self.rows))]
+        joining = list(zip(self.rows[first:], stored, beginnings, strict=True))
         for group in _alike(joining, self.piece):
-            tokens = [row.prompt[start:-1] for row, start in group]
-            seconds = self._read(first, tokens, [start for _, start in group])
-            for (row, _), own in zip(group, tokens, strict=True):
+            tokens = [row.prompt[start:-1] for row, start, _ in group]
+            seconds = self._read(self.slots, first, tokens, [start for _, start, _ in group])
+            for (row, _, _), own in zip(group, tokens, strict=True):
                 row.seconds += seconds * len(own)
             first += len(group)
 
     def _fit(self) -> None:
         """Give the slots the length of the longest row that is left, when that makes a difference."""
-        columns = 1 + max([self.rooms[-1], *(len(row.prompt) + self.pool.sampling.max_new_tokens for row in self.rows)])
+        most_new = self.pool.sampling.max_new_tokens
+        rooms = [len(row.prompt) - self.slots.held(slot) + most_new for slot, row in enumerate(self.rows)]
+        columns = 1 + max([self.rooms[-1], *rooms])
         if self.slots.columns == 0 or columns <= self.slots.columns // 2:
             fitting = min(self.most_rows, len(self.rows) + len(self.rooms), self.tokens_of_memory // columns)
             self.slots.resize(max(1, fitting, len(self.rows)), columns, len(self.rows))
 
-    def _read_prefixes(self, tree: Prefix) -> Generator[tuple[Row, tuple[Segment, ...]], None, None]:
-        """The rows in order, each with what has been read of its prompt; prefixes are read when first needed.
-
-        A free slot is needed for that: the first one after the rows.
-        """
-        path: list[tuple[Prefix, Segment, float]] = []
-        for item, depth in self._in_order(tree):
-            del path[depth:]
-            segments = tuple(segment for _, segment, _ in path)
+    def _read_prefixes(self, tree: Prefix) -> Generator[tuple[Row, _Known], None, None]:
+        """The rows in order, each with what has been read of its prompt; prefixes are read when first needed."""
+        path: list[tuple[_Known, float]] = [(_Known(), 0.0)]
+        for item, _, depth in self._in_order(tree):
+            del path[depth + 1 :]
+            known = path[-1][0]
             if isinstance(item, int):
                 row = self.pool.rows[item]
-                row.seconds += sum(seconds for _, _, seconds in path)
-                yield row, segments
+                row.seconds += sum(seconds for _, seconds in path)
+                yield row, known
             else:
-                slot = len(self.rows)
-                self.slots.fill(slot, segments)
+                # In a slot of its own: what is to be held may be longer than the rows' slots.
+                desk = Slots(self.pool.network, self.pool.device)
+                desk.resize(1, item.end + 1, 0)
+                desk.fill(0, known.segments, known.held)
                 tokens = self.pool.rows[item.example].prompt[item.start : item.end]
-                seconds = self._read(slot, [tokens], [item.start]) * len(tokens) / item.count
-                path.append((item, self.slots.kept(slot, item.start, item.end), seconds))
+                seconds = self._read(desk, 0, [tokens], [item.start]) * len(tokens) / item.count
+                read = (*known.segments, desk.kept(0, item.start, item.end))
+                if item.held == item.end:
+                    beginning = joined([known.held, *read] if known.held else read)
+                    path.append((_Known(held=beginning), seconds))
+                else:
+                    path.append((_Known(known.held, read), seconds))
 
-    def _in_order(self, tree: Prefix) -> Iterator[tuple[Prefix | int, int]]:
-        """Prefixes and prompts with the number of prefixes above, depth first, so that few prefixes are held at once.
+    def _in_order(self, tree: Prefix) -> Iterator[tuple[Prefix | int, Prefix, int]]:
+        """Prefixes and prompts, with the prefix above and how many there are, depth first: few are kept at once.
 
-        Beginning with the longest, so that the time left is rather overstated than understated.
+        Beginning with the longest, so that the slots can become shorter and more.
         """
-        stack: list[tuple[Prefix | int, int]] = [(tree, 0)]
+        stack: list[tuple[Prefix | int, Prefix, int]] = [(tree, tree, 0)]
         while stack:
-            item, depth = stack.pop()
+            item, above, depth = stack.pop()
             if isinstance(item, Prefix):
                 if item is not tree:
-                    yield item, depth
+                    yield item, above, depth
                     depth += 1
-                below: list[tuple[int, Prefix | int]] = [(self.pool.rows[i].read, i) for i in item.prompts]
+                below: list[tuple[int, Prefix | int]] = [(self.pool.rows[i].read - item.held, i) for i in item.prompts]
                 below += [(branch.longest, branch) for branch in item.branches]
-                stack += [(each, depth) for _, each in sorted(below, key=lambda pair: pair[0])]
+                stack += [(each, item, depth) for _, each in sorted(below, key=lambda pair: pair[0])]
             else:
-                yield item, depth
+                yield item, above, depth
 
-    def _read(self, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> float:
+    def _read(self, slots: Slots, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> float:
         """Read prompts, in pieces if they are long. Returns seconds per token."""
         longest = max(map(len, tokens))
         width = max(1, self.piece // len(tokens))
         began = time.perf_counter()
         for offset in range(0, longest, width):
             piece = [row[offset : offset + width] for row in tokens]
-            self._pass(first, piece, [start + offset for start in starts])
+            self._pass(slots, first, piece, [start + offset for start in starts])
         return (time.perf_counter() - began) / max(1, sum(map(len, tokens)))
 
     def _write(self) -> None:
         """One more token for every row."""
         began = time.perf_counter()
-        logits = self._pass(0, [[row.last] for row in self.rows], [row.read for row in self.rows])
+        logits = self._pass(self.slots, 0, [[row.last] for row in self.rows], [row.read for row in self.rows])
         for row, token in zip(self.rows, choose(logits, self.rows, self.pool.sampling), strict=True):
             row.new.append(token)
         seconds = (time.perf_counter() - began) / len(self.rows)
@@ -180,32 +210,32 @@ class _Batching:
                 self.rows[slot] = last
         return done
 
-    def _pass(self, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
+    def _pass(self, slots: Slots, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
         import torch
 
         self.pool.check_stop()
-        logits = self.slots.run(self.pool.network, first, tokens, starts)
+        logits = slots.run(self.pool.network, first, tokens, starts)
         if self.pool.device.type == "cuda":
             torch.cuda.synchronize(self.pool.device)  # or the time would be counted for whoever comes next
         return logits
 
 
-def _alike(joining: Sequence[tuple[Row, int]], piece: int) -> Iterator[list[tuple[Row, int]]]:
-    """Neighbours that share a pass: at most `piece` tokens, of which a quarter may be padding, unless they are few."""
-    group: list[tuple[Row, int]] = []
-    for row, start in joining:
-        left = [each.read - begin for each, begin in [*group, (row, start)]]
+def _alike(
+    joining: Sequence[tuple[Row, int, Segment | None]], piece: int
+) -> Iterator[list[tuple[Row, int, Segment | None]]]:
+    """Neighbours that share a pass, given where each goes on and what is held for it: the same for all of them.
+
+    At most `piece` tokens, of which a quarter may be padding, unless they are few.
+    """
+    group: list[tuple[Row, int, Segment | None]] = []
+    for row, start, held in joining:
+        left = [each.read - begin for each, begin, _ in [*group, (row, start, held)]]
         padded = max(left) * len(left)
-        if group and (padded > piece or (padded > FEW and sum(left) < 0.75 * padded)):
+        if group and (held is not group[-1][2] or padded > piece or (padded > FEW and sum(left) < 0.75 * padded)):
             yield group
             group = []
-        group.append((row, start))
+        group.append((row, start, held))
     yield group
-
-
-def _end(segments: Sequence[Segment]) -> int:
-    """How many tokens the segments hold, which follow one another from the beginning."""
-    return segments[-1].start + segments[-1].layers[0][0].shape[1] if segments else 0
 
 
 def _memory(device: torch.device) -> int:

@@ -15,7 +15,8 @@ from typing import Any
 
 from core.errors import UserError
 from core.models.generation import Completion, Request, Sampling, never
-from core.models.loading import LoadedModel, load_model
+from core.models.loading import LoadedModel
+from core.models.networks import Networks
 from core.models.prompt import Message
 from core.models.rows import Pool, Row
 
@@ -26,9 +27,7 @@ class LocalGenerator:
     def __init__(self, loaded: LoadedModel) -> None:
         self.model = loaded.id
         self.loaded = loaded
-        self._network: Any = loaded.model
-        self._adapters: dict[Path, str] = {}
-        self._whole: tuple[Path, Any] | None = None
+        self._networks = Networks(loaded)
 
     def answer(
         self, requests: Sequence[Request], sampling: Sampling, *, stop: Callable[[], bool] = never
@@ -52,12 +51,12 @@ class LocalGenerator:
             yield refused
         for adapter, rows in pools.items():
             try:
-                network = self._switched_to(adapter)
+                network = self._networks.switched_to(adapter)
             except UserError as error:
                 yield [(row.position, _failed(len(row.prompt), str(error))) for row in rows]
                 continue
             pool = Pool(
-                network, self.loaded.device, rows, sampling, self._ends, self.loaded.tokenizer.pad_token_id, stop
+                network, self.loaded.device, rows, sampling, self.ends, self.loaded.tokenizer.pad_token_id, stop
             )
             for done in self._engine(pool):
                 yield [(row.position, self._completion(row)) for row in done]
@@ -84,20 +83,26 @@ class LocalGenerator:
 
         return bytes_per_token(self.loaded.model, self.loaded.device)
 
+    @cached_property
+    def _can_share(self) -> bool:
+        from core.models.slots import can_share
+
+        return can_share(self.loaded.model, self.loaded.device)
+
     def _engine(self, pool: Pool) -> Iterator[list[Row]]:
         from core.models import batching, plain
 
         if self._bytes_per_token is None:
             return plain.answered(pool)
-        return batching.answered(pool, self._bytes_per_token)
+        return batching.answered(pool, self._bytes_per_token, hold=self._can_share)
 
     @property
-    def _ends(self) -> frozenset[int]:
+    def ends(self) -> frozenset[int]:
         ends = self.loaded.model.generation_config.eos_token_id
         return frozenset(ends if isinstance(ends, list) else [ends])
 
     def _completion(self, row: Row) -> Completion:
-        ended = row.new[-1] in self._ends
+        ended = row.new[-1] in self.ends
         return Completion(
             text=self.loaded.tokenizer.decode(row.new[: len(row.new) - ended], skip_special_tokens=True).strip(),
             input_tokens=len(row.prompt),
@@ -105,73 +110,6 @@ class LocalGenerator:
             latency_s=row.seconds,
             finish_reason="stop" if ended else "length",
         )
-
-    def _switched_to(self, adapter: Path | None) -> Any:
-        """The network that answers with `adapter`: LoRA matrices or a whole tuned model; None for the base.
-
-        Raises UserError when it cannot be opened. It stays switched until the next call.
-        """
-        if adapter is not None and is_whole_model(adapter):
-            return self._tuned(adapter)
-        if adapter is not None:
-            if adapter not in self._adapters:
-                self._load_adapter(adapter)
-            self._network.base_model.enable_adapter_layers()
-            self._network.set_adapter(self._adapters[adapter])
-        elif self._adapters:
-            self._network.base_model.disable_adapter_layers()
-        return self._network
-
-    def _tuned(self, folder: Path) -> Any:
-        """The model in `folder`; the last one asked for stays in memory beside the base."""
-        if self._whole is None or self._whole[0] != folder:
-            self._whole = None  # frees the other first
-            self._whole = (folder, load_model(str(folder)).model)
-        return self._whole[1]
-
-    def _load_adapter(self, folder: Path) -> None:
-        """Raises UserError, and leaves the model as it was then."""
-        from peft import PeftModel
-        from safetensors import SafetensorError
-
-        for file in ("adapter_config.json", "adapter_model.safetensors"):
-            if not (folder / file).is_file():
-                raise UserError(
-                    f"The adapter in {folder.name} has no {file}.",
-                    "Train it again, or bring an adapter saved as safetensors; pickled weights are not opened.",
-                )
-        name = f"adapter{len(self._adapters)}"
-        try:
-            if self._adapters:
-                self._network.load_adapter(str(folder), adapter_name=name)
-            else:
-                self._network = PeftModel.from_pretrained(self.loaded.model, str(folder), adapter_name=name)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-            self._strip(name)
-            raise UserError(
-                f"The adapter in {folder.name} does not go on {self.model}: {str(error).splitlines()[0]}",
-                "Choose an adapter that was trained on this model, or train it again.",
-            ) from error
-        self._network.eval()
-        self._adapters[folder] = name
-
-    def _strip(self, name: str) -> None:
-        """Take off what is left of an adapter that could not be loaded."""
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        if self._adapters:
-            if name in self._network.peft_config:
-                self._network.delete_adapter(name)
-            return
-        for path, module in list(self.loaded.model.named_modules()):
-            if isinstance(module, BaseTunerLayer):
-                self.loaded.model.set_submodule(path, module.get_base_layer())
-        vars(self.loaded.model).pop("peft_config", None)
-
-
-def is_whole_model(folder: Path) -> bool:
-    """Whether full fine-tuning left a model of its own there, rather than matrices for a base."""
-    return (folder / "config.json").is_file()
 
 
 def render(tokenizer: Any, chat: Sequence[Message], *, generation_prompt: bool = True) -> str:

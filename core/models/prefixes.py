@@ -11,31 +11,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+# A beginning of so many tokens that so many prompts share is held for all of them, rather than copied to each: fewer
+# do not pay for attention in two parts.
+HELD_TOKENS = 48
+HELD_BY = 4
+
 
 @dataclass
 class Prefix:
-    """Tokens `start` to `end` of `count` prompts: `example` is one of them, the longest has `longest` tokens.
+    """Tokens `start` to `end` of `count` prompts, of which `example` is one.
 
-    `prompts` go on from here each by itself; `branches` are longer prefixes of two or more.
+    Of these prompts the first `held` tokens are to be held once for all of them; `longest` is what the longest of them
+    has besides. `prompts` go on from here each by itself; `branches` are longer prefixes of two or more.
     """
 
     start: int
     end: int
     example: int
     count: int
-    longest: int
+    held: int = 0
+    longest: int = 0
     prompts: list[int] = field(default_factory=list)
     branches: list[Prefix] = field(default_factory=list)
 
 
-def shared_prefixes(prompts: Sequence[array[int]], worth: int) -> Prefix:
+def shared_prefixes(prompts: Sequence[array[int]], worth: int, *, hold: bool = False) -> Prefix:
     """The tree of what `prompts` share, from its root, which holds no tokens.
 
     A branch is made where it saves reading `worth` tokens: a few words that two questions begin with do not pay for
-    a pass of their own.
+    a pass of their own. Without `hold`, nothing is to be held.
     """
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
-    root = Prefix(0, 0, order[0], len(order), max(map(len, prompts)))
+    root = Prefix(0, 0, order[0], len(order))
+    made = [root]
     # The prefix to hang on, the prompts, and how many tokens these are known to share.
     open_groups = [(root, order, 0)]
     while open_groups:
@@ -51,10 +59,15 @@ def shared_prefixes(prompts: Sequence[array[int]], worth: int) -> Prefix:
             shared = _common(prompts[members[0]], prompts[members[-1]], known)
             below = prefix
             if (len(members) - 1) * (shared - prefix.end) >= worth:
-                longest = max(len(prompts[i]) for i in members)
-                below = Prefix(prefix.end, shared, members[0], len(members), longest)
+                below = Prefix(prefix.end, shared, members[0], len(members), prefix.held)
+                if hold and shared >= HELD_TOKENS and len(members) >= HELD_BY:
+                    below.held = shared
                 prefix.branches.append(below)
+                made.append(below)
             open_groups.append((below, members, shared))
+    for prefix in reversed(made):
+        own = [len(prompts[i]) - prefix.held for i in prefix.prompts]
+        prefix.longest = max(own + [branch.longest for branch in prefix.branches])
     return root
 
 

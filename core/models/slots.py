@@ -2,25 +2,23 @@
 
 transformers' own cache grows by copying itself at every token, and keeps its rows in step. Here each row has its slot,
 is written where it stands, and may come and go at any time. Rows in use lie side by side from slot 0, so that what
-attention reads is a view.
+attention reads is a view. A beginning that many rows share may be held once beside the slots (attention.py), which
+then have room for the rest only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
 
+from core.models.attention import BENEATH, Sharing, sharing_attention
+from core.models.attention import Segment as Segment
 
-@dataclass(frozen=True)
-class Segment:
-    """Keys and values of a stretch of tokens, each (heads, tokens, width), for every layer; `start` is its place."""
-
-    start: int
-    layers: list[tuple[torch.Tensor, torch.Tensor]]
+# A stretch of tokens that is long enough to see whether two ways of reading it agree.
+TRIED_TOKENS = 8
 
 
 @torch.inference_mode()
@@ -36,6 +34,28 @@ def bytes_per_token(network: Any, device: torch.device) -> int | None:
     return sum(int(layer.keys.nbytes + layer.values.nbytes) for layer in cache.layers)
 
 
+def can_share(network: Any, device: torch.device) -> bool:
+    """Whether rows of this network may share a beginning: tried out, since some have an attention of their own."""
+    if network.config._attn_implementation != BENEATH:
+        return False
+    read, asked = [*range(1, TRIED_TOKENS + 1)], [*range(TRIED_TOKENS + 1, 2 * TRIED_TOKENS + 1)]
+    slots = Slots(network, device)
+    slots.resize(2, 2 * TRIED_TOKENS + 2, 0)
+    slots.run(network, 0, [read], [0])
+    beginning = slots.kept(0, 0, len(read))
+    slots.fill(1, [beginning])
+    slots.fill(0, (), beginning)
+    try:
+        with sharing_attention(network):
+            for tokens, start in ((asked, len(read)), (asked[:1], len(read) + len(asked))):
+                one, other = (slots.run(network, slot, [tokens], [start]) for slot in (0, 1))
+                if not torch.allclose(one, other, rtol=1e-2, atol=1e-2 * float(other.abs().max())):
+                    return False
+    except (TypeError, ValueError, KeyError, RuntimeError):
+        return False
+    return True
+
+
 class Slots:
     """`rows` slots of `columns` tokens. The last column takes what pads a row, and is read by nobody."""
 
@@ -44,6 +64,7 @@ class Slots:
         self._device = device
         self._layers = [_Layer(self) for _ in range(network.config.get_text_config(decoder=True).num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
+        self._held: dict[int, Segment] = {}
         # Where the pass that is going on writes: from which row on, in which columns (rows, tokens), up to which one.
         self.first = self.end = 0
         self.places = torch.empty(0)
@@ -61,55 +82,90 @@ class Slots:
         """Give the memory back; the slots are of no use after that."""
         self._layers.clear()
         self._cache.layers.clear()
+        self._held.clear()
 
     @torch.inference_mode()
     def run(self, network: Any, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
-        """Read the next `tokens` of the rows from slot `first` on, which hold `starts` tokens already.
+        """Read the next `tokens` of the rows from slot `first` on, which have read `starts` tokens already.
 
-        Returns the logits (rows, vocabulary) after the last token of the longest.
+        Rows that read more than one each must share what is held for them. Returns the logits (rows, vocabulary)
+        after the last token of the longest.
         """
         longest = max(map(len, tokens))
         spare = self.columns - 1
+        held = [self.held(slot) for slot in range(first, first + len(tokens))]
         ids = [[*row, *[0] * (longest - len(row))] for row in tokens]
-        places = [
-            [*range(start, start + len(row)), *[spare] * (longest - len(row))]
-            for row, start in zip(tokens, starts, strict=True)
+        columns = [
+            [*range(start - before, start - before + len(row)), *[spare] * (longest - len(row))]
+            for row, start, before in zip(tokens, starts, held, strict=True)
         ]
-        self.first, self.end = first, max(start + len(row) for row, start in zip(tokens, starts, strict=True))
-        self.places = torch.tensor(places, device=self._device)
+        self.first = first
+        self.end = max(start - before + len(row) for row, start, before in zip(tokens, starts, held, strict=True))
+        self.places = torch.tensor(columns, device=self._device)
         hidden = torch.arange(self.end, device=self._device) > self.places[:, None, :, None]
         mask = torch.zeros(hidden.shape, dtype=network.dtype, device=self._device)
+        shared = self._sharing(first, len(tokens))
         logits: torch.Tensor = network(
             input_ids=torch.tensor(ids, device=self._device),
             attention_mask=mask.masked_fill_(hidden, torch.finfo(mask.dtype).min),
-            position_ids=self.places,
+            position_ids=self.places + torch.tensor(held, device=self._device)[:, None],
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
+            **({"sharing": shared} if shared else {}),
         ).logits[:, -1]
         return logits
 
+    def beginning(self, slot: int) -> Segment | None:
+        """What is held beside the slots for the slot's row."""
+        return self._held.get(slot)
+
+    def held(self, slot: int) -> int:
+        """How many tokens that are."""
+        beginning = self.beginning(slot)
+        return beginning.end if beginning is not None else 0
+
+    def _sharing(self, first: int, count: int) -> list[Sharing]:
+        rows: dict[int, list[int]] = {}
+        for slot in range(first, first + count):
+            if (beginning := self.beginning(slot)) is not None:
+                rows.setdefault(id(beginning), []).append(slot - first)
+        return [
+            Sharing(self._held[first + behind[0]], torch.tensor(behind, device=self._device))
+            for behind in rows.values()
+        ]
+
     @torch.inference_mode()
     def kept(self, slot: int, start: int, end: int) -> Segment:
-        """A copy of what a slot holds of the tokens `start` to `end`."""
+        """A copy of what a slot has of its row's tokens `start` to `end`."""
+        columns = slice(start - self.held(slot), end - self.held(slot))
         return Segment(
             start,
-            [(part.keys[slot, :, start:end].clone(), part.values[slot, :, start:end].clone()) for part in self._layers],
+            [(part.keys[slot, :, columns].clone(), part.values[slot, :, columns].clone()) for part in self._layers],
         )
 
     @torch.inference_mode()
-    def fill(self, slot: int, segments: Sequence[Segment]) -> None:
+    def fill(self, slot: int, segments: Sequence[Segment], held: Segment | None = None) -> None:
+        """Give the slot to a row that begins with `held`, which is not copied, and goes on with `segments`."""
+        self._held.pop(slot, None)
+        if held is not None:
+            self._held[slot] = held
         for segment in segments:
+            columns = slice(segment.start - self.held(slot), segment.end - self.held(slot))
             for layer, (keys, values) in zip(self._layers, segment.layers, strict=True):
-                layer.keys[slot, :, segment.start : segment.start + keys.shape[1]] = keys
-                layer.values[slot, :, segment.start : segment.start + values.shape[1]] = values
+                if not layer.is_initialized:
+                    layer.lazy_initialization(keys[None], values[None])
+                layer.keys[slot, :, columns] = keys
+                layer.values[slot, :, columns] = values
 
     @torch.inference_mode()
     def move(self, source: int, target: int, tokens: int) -> None:
-        """Copy the first `tokens` of one slot to another."""
+        """Copy a row with its first `tokens` from one slot to another."""
+        own = tokens - self.held(source)
+        self.fill(target, (), self.beginning(source))
         for layer in self._layers:
-            layer.keys[target, :, :tokens] = layer.keys[source, :, :tokens]
-            layer.values[target, :, :tokens] = layer.values[source, :, :tokens]
+            layer.keys[target, :, :own] = layer.keys[source, :, :own]
+            layer.values[target, :, :own] = layer.values[source, :, :own]
 
 
 class _Layer(CacheLayerMixin):
