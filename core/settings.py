@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     serve_with: Literal["auto", "transformers", "vllm"] = "auto"
     """What writes the server's answers; `auto`: vLLM where it is installed beside a GPU, else transformers."""
 
+    llama_cpp: Path | None = None
+    """Folder of llama.cpp, for its GGUF converter and quantiser; empty: what is on the PATH."""
+
     upload_limit_mb: float = Field(default=512, gt=0)
     """The largest file the server takes, in megabytes; what else is sent may have a fiftieth of that."""
 

@@ -15,6 +15,7 @@ from pages.widgets.assumptions import edited_assumptions
 from pages.widgets.choose import view
 from pages.widgets.describe import current_opinion, describe, draw_diagnosis, own_answers
 from pages.widgets.learn import draw_learn
+from pages.widgets.managed_advice import bought_in_compare, draw_managed
 from pages.widgets.money import draw_money
 from pages.widgets.tree import draw_tree
 from pages.widgets.wizard import compare_parameters, current_answers, draw_wizard
@@ -58,13 +59,15 @@ elif part == "The money":
     draw_money(answers, decision.advice.rung, decision.today)
 else:
     measured = measured_for(decision.answers)
+    draw_managed(decision)
     draw_advice(decision, measured)
     st.subheader("Take it away")
     records = [found for _, found in measured]
     with st.container(horizontal=True):
         if st.button("Test this on my data", type="primary", icon=":material/balance:", key="decide_test"):
             text = rulebook().texts.rungs[decision.advice.rung]
-            st.switch_page("pages/compare.py", query_params=compare_parameters(text.measure, decision.answers))
+            told = compare_parameters(text.measure, decision.answers) | bought_in_compare(decision)
+            st.switch_page("pages/compare.py", query_params=told)
         st.download_button(
             "Decision record (Markdown)",
             lambda: as_markdown(decision, records),

@@ -62,5 +62,5 @@ with st.expander("What the rungs mean", icon=":material/stairs:"):
     for rung, meaning in RUNG_MEANING.items():
         st.markdown(f"**{plain(rung)}** {meaning}")
     st.caption(
-        "Managed fine-tunes stand on the picture for completeness; this version measures the five rungs below them."
+        "A managed fine-tune is bought at a provider, on Train; Compare then measures it beside the rungs below it."
     )

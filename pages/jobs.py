@@ -9,6 +9,7 @@ from core.jobs import queue
 from core.store.lists import adapter
 from core.store.tables import Job
 from pages.widgets.errors import plain
+from pages.widgets.managed_parts import address
 from pages.widgets.progress import badge, controls, in_turn, live, progress_bar, trouble, turn_buttons
 from pages.widgets.words import ago, clock, duration
 
@@ -21,6 +22,9 @@ KINDS = {
     "forgetting": "Forgetting check",
     "compare": "Compare",
     "lab": "Retrieval lab",
+    "managed": "Managed fine-tune",
+    "serve": "Server",
+    "export": "Export",
 }
 
 st.title("Jobs")
@@ -80,7 +84,7 @@ def draw_job(job: Job, line: list[Job]) -> None:
         badge(job)
         st.markdown(f"**{plain(job.title, 90)}**", width="content")
         st.caption(
-            f"Job {job.id} · {KINDS.get(job.kind, job.kind)} · {plain(job.device)} · submitted {ago(job.created_at)}",
+            f"Job {job.id} · {KINDS.get(job.kind, job.kind)} · {place(job)} · submitted {ago(job.created_at)}",
             width="content",
         )
     progress_bar(job)
@@ -100,6 +104,11 @@ def draw_job(job: Job, line: list[Job]) -> None:
             st.code(queue.log_tail(job.id, 60) or "The log is empty.", language=None, wrap_lines=True, height=300)
 
 
+def place(job: Job) -> str:
+    """Where the work is done."""
+    return plain(f"at {job.spec['service']}" if job.kind == "managed" else job.device)
+
+
 def link(job: Job) -> None:
     """To the page that shows what the job works on."""
     if job.kind in ("train", "preflight", "forgetting"):
@@ -112,6 +121,15 @@ def link(job: Job) -> None:
                 # The form shows a check again once it is filled with its recipe.
                 query_params={"recipe_of" if job.kind == "preflight" else "run": str(run)},
             )
+    elif job.kind == "managed":
+        st.page_link(
+            "pages/train.py",
+            label="Watch on Train" if job.status in queue.ACTIVE else "Open on Train",
+            icon=":material/model_training:",
+            query_params=address(job.id),
+        )
+    elif job.kind in ("serve", "export"):
+        st.page_link("pages/serve.py", label="Open on Serve", icon=":material/forum:")
     elif job.kind == "compare" and job.spec.get("experiment_id"):
         st.page_link(
             "pages/compare.py",

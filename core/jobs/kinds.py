@@ -19,6 +19,7 @@ HANDLERS: dict[str, str] = {
     "forgetting": "core.train.forgetting_job:run",
     "compare": "core.evaluate.job:run",
     "lab": "core.evaluate.lab_job:run",
+    "validate": "core.api.validate_job:run",
     "serve": "core.api.serve_job:run",
     "export": "core.publish.job:run",
     "managed": "core.managed.job:run",

@@ -439,6 +439,7 @@ class FineTune(Base):
     public_id: Mapped[str]
     """`ftjob-` and what nobody can guess."""
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    """The job that checks its files, then the one that trains."""
     created_at: Mapped[float] = mapped_column(default=time.time)
     model: Mapped[str]
     """As it was asked for."""
@@ -451,7 +452,11 @@ class FineTune(Base):
     request: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What was asked for besides: hyperparameters, method, metadata."""
     error: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
-    """Why it never became a job: `code`, `message`, `param`."""
+    """Why it never became a training: `code`, `message`, `param`."""
+    fine_tuned_model: Mapped[str | None]
+    """The model's public name, once it has one: it outlives the job's record."""
+    trained_tokens: Mapped[int | None]
+    finished_at: Mapped[float | None]
 
 
 class Withheld(Base):

@@ -45,6 +45,8 @@ class Chart:
 BESIDE = (
     Chart("Learning rate", "step size", ".2e", {"learning_rate": "learning rate"}),
     Chart("Gradient norm", "L2 norm", ".3f", {"grad_norm": "gradient norm"}),
+    # Told by providers alone.
+    Chart("Accuracy", "share of tokens", ".3f", {"accuracy": "training", "eval_accuracy": "evaluation"}),
 )
 BELOW = (
     Chart("Speed", "tokens/s", ",.0f", {"tokens_per_s": "speed"}),

@@ -8,6 +8,7 @@ from functools import partial
 import streamlit as st
 
 from core.jobs import queue
+from core.managed import runs as managed
 from core.store.tables import Job
 from core.train.adapters import keep_checkpoint
 from core.train.checkpoints import best_checkpoint, newest_checkpoint, step_of
@@ -65,7 +66,18 @@ def state(job: Job) -> tuple[str, str, str]:
         label = "Discarded"
     elif job.status == "stopped" and training and job.started_at is not None and not job.stop_then:
         label, icon = "Paused", ":material/pause_circle:"
-    return label, icon, colour
+    return _bought(job, label), icon, colour
+
+
+def _bought(job: Job, label: str) -> str:
+    """A training at a provider goes on there when this computer looks away: then it is not followed, not stopped."""
+    if job.kind != "managed":
+        return label
+    if job.status == "running" and job.stop_requested_at is not None:
+        return "Cancelling" if job.stop_then == "discard" else "Looking away"
+    if job.status == "stopped" and job.notes.get("remote_job_id"):
+        return "Cancelled" if job.stop_then == "discard" else "Not followed"
+    return label
 
 
 def progress_bar(job: Job, label: str = "") -> None:
@@ -105,21 +117,20 @@ def trouble(job: Job) -> None:
 def controls(job: Job, where: str, deletable: bool = True) -> None:
     """What can be done with a job in its state. `where` makes the keys unique on a page."""
     with st.container(horizontal=True, width="content"):
-        if job.status == "running" and job.kind == "train":
+        if job.kind == "managed" and job.status != "queued":
+            _bought_stops(job, where)
+        elif job.status == "running" and job.kind == "train":
             _training_stops(job, where)
         elif job.status in queue.ACTIVE:
             stop_button(job, where)
         elif job.status in queue.RESUMABLE:
             _go_on(job, where)
-        if (
-            deletable
-            and job.status != "running"
-            and confirmed(
-                "Delete",
-                "The record, its measurements, its log and its checkpoints go. An adapter it has produced stays.",
-                f"{where}_delete_{job.id}",
-            )
-        ):
+        lost = (
+            "The record here goes. What the provider has, the job, the files and the model, stays there."
+            if job.kind == "managed"
+            else "The record, its measurements, its log and its checkpoints go. An adapter it has produced stays."
+        )
+        if deletable and job.status != "running" and confirmed("Delete", lost, f"{where}_delete_{job.id}"):
             _act(queue.delete, job.id)
 
 
@@ -165,6 +176,42 @@ def _training_stops(job: Job, where: str) -> None:
         yes="Discard for good",
     ):
         _act(partial(queue.request_stop, then="discard"), job.id)
+
+
+def _bought_stops(job: Job, where: str) -> None:
+    """A training at a provider: look away while it goes on there, follow it again, or end it there."""
+    stopping = job.stop_requested_at is not None
+    over = job.status == "done" or job.stop_then == "discard"
+    there = job.notes.get("remote_status")
+    goes_on = there is not None and there not in managed.ENDED
+    if job.status == "running":
+        if st.button(
+            "Stop following",
+            key=f"{where}_stop_{job.id}",
+            icon=":material/visibility_off:",
+            disabled=stopping,
+            help="The training goes on at the provider, and is paid for. Follow it again at any time.",
+        ):
+            _act(queue.request_stop, job.id)
+    elif not over and st.button(
+        "Follow again" if goes_on else "Try again",
+        key=f"{where}_resume_{job.id}",
+        icon=":material/visibility:" if goes_on else ":material/refresh:",
+        type="primary",
+        help="Goes on where it was: what the provider has already is looked for there, and nothing is sent twice."
+        if goes_on or not there
+        else "It ended at the provider without a model: the same is asked of it once more.",
+    ):
+        _act(queue.resume, job.id)
+    if managed.can_cancel(managed.run_of(job.id)) and confirmed(
+        "Cancel at the provider",
+        "The training ends there. What it has used until then may still be charged; no model comes of it.",
+        f"{where}_cancel_{job.id}",
+        yes="Cancel it there",
+    ):
+        with guard():
+            st.toast(plain(managed.cancel(job.id)), icon=":material/cancel:")
+            st.rerun()
 
 
 def _go_on(job: Job, where: str) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Literal
 
 import streamlit as st
+from pydantic import ValidationError
 
-from core.evaluate.rungs import CUBE, PRESETS, Rung, names_of, rungs_named
+from core.evaluate.rungs import CUBE, PRESETS, Rung, RungChoice, names_of, rungs_named
 from core.ladder import default_rungs
+from core.managed import runs as managed
 from core.models.open import is_remote
 from core.store.lists import adapters
 from core.store.tables import Adapter, Dataset
@@ -29,13 +32,16 @@ from pages.widgets.compare_state import (
     remove_row,
     row_key,
 )
-from pages.widgets.errors import guard, plain
+from pages.widgets.errors import plain
 from pages.widgets.forms import MODELS
 from pages.widgets.ladder import meaning
-from pages.widgets.services import remote_models, service_manager
+from pages.widgets.managed_services import services_button
+from pages.widgets.services import remote_models
 
 RUNGS, PRESET = f"{KEY}rungs", f"{KEY}preset"
 ALL = names_of(CUBE)
+# The last address of a bought model that was followed in this visit.
+BOUGHT = f"{KEY}bought"
 
 
 def usual_rungs(with_documents: bool) -> list[Rung]:
@@ -64,8 +70,10 @@ def usual_rungs(with_documents: bool) -> list[Rung]:
 
 def other_models() -> list[Rung]:
     """Rungs on other models or with adapters of their own, each a row; and the services where models are."""
+    _from_address()
     rows: list[int] = st.session_state[ROWS]
-    with st.expander("Rungs on other models", icon=":material/hub:"):
+    # Open where an address has put something into it.
+    with st.expander("Rungs on other models", icon=":material/hub:", expanded=BOUGHT in st.session_state):
         st.caption(
             "Beside the rungs above: another local model, any service that speaks the OpenAI API, a fine-tune bought "
             "there, or another adapter. All answer the same questions."
@@ -74,15 +82,20 @@ def other_models() -> list[Rung]:
             _row(row)
         with st.container(horizontal=True):
             st.button("Add a rung", icon=":material/add:", key=f"{KEY}add_row", on_click=add_row)
-            if st.button("Services", icon=":material/cloud:", key=f"{KEY}services"):
-                _services()
+            services_button(KEY)
     return extra_rungs()
 
 
-@st.dialog("Services", width="large", on_dismiss="rerun")
-def _services() -> None:
-    with guard():
-        service_manager()
+def _from_address() -> None:
+    """`?bought=managed@remote:SERVICE/MODEL` puts a fine-tune bought there beside the ladder, once."""
+    address = st.query_params.get("bought", "")
+    if not address or st.session_state.get(BOUGHT) == address:
+        return
+    st.session_state[BOUGHT] = address
+    with suppress(ValidationError):
+        rung = RungChoice.model_validate(address).rung
+        if is_remote(rung.model) and rung not in extra_rungs():
+            add_row(rung)
 
 
 def model_field(label: str, key: str, own: str | None = None) -> str:
@@ -90,7 +103,9 @@ def model_field(label: str, key: str, own: str | None = None) -> str:
 
     `own` offers the comparison's own model too, also as an empty text, and chooses nothing beforehand.
     """
-    listed = [*([] if own is None else [""]), *MODELS, *remote_models()]
+    bought = [model.id for model in managed.models()]
+    listed = [*([] if own is None else [""]), *MODELS, *bought]
+    listed += [model for model in remote_models() if model not in bought]
     held = st.session_state.get(key)
     if held is not None and held not in listed:
         listed.append(held)
@@ -98,6 +113,8 @@ def model_field(label: str, key: str, own: str | None = None) -> str:
     def title(model: str) -> str:
         if not model:
             return f"The same model ({own})"
+        if model in bought:
+            return f"{model} (fine-tuned there)"
         return MODELS[model].title if model in MODELS else model
 
     chosen = st.selectbox(
@@ -188,6 +205,7 @@ def _row(row: int) -> None:
                 persist_state="session",
             )
             if remote:
+                _known_as_bought(row, model)
                 st.checkbox(
                     "A fine-tune",
                     key=row_key(row, TUNED),
@@ -201,6 +219,15 @@ def _row(row: int) -> None:
             st.session_state[row_key(row, ADAPTER)] = NO_ADAPTER
         else:
             st.session_state[row_key(row, TUNED)] = False
+
+
+def _known_as_bought(row: int, model: str) -> None:
+    """A model that came of a training here is ticked as one when it is chosen; a person may untick it."""
+    noted = row_key(row, "noted")
+    if st.session_state.get(noted) != model:
+        st.session_state[noted] = model
+        if any(model == bought.id for bought in managed.models()):
+            st.session_state[row_key(row, TUNED)] = True
 
 
 def _row_adapter(row: int, model: str) -> None:
