@@ -27,6 +27,8 @@ from bench.machine import describe
 RUNGS = {"base": 0.3, "prompt": 0.5, "rag": 0.7, "lora": 0.8, "rag+lora": 0.85}
 METRICS = ("token_f1", "exact_match", "contains")
 WORDS = 60
+# How long a reader looks at the page before anything else, at least.
+LOOK_S = 4.0
 PARTS = ("Blind vote", "Over time", "Take away", "Verdict", "Side by side")
 APP = Path(__file__).resolve().parents[1] / "app.py"
 
@@ -47,20 +49,23 @@ def main() -> None:
 
 
 def _measured(count: int) -> int:
-    """A finished comparison: answers of random words, right as often as RUNGS says, with two passages each."""
+    """A finished comparison, run twice: answers of random words, right as often as RUNGS says, two passages each.
+
+    Returns the id of the second run.
+    """
     from sqlalchemy import insert
 
     from core.data.dataset import File, create_dataset, examples_of
     from core.documents.index import create_index
     from core.documents.reading import SourceDocument
-    from core.evaluate.experiment import create_experiment
+    from core.evaluate.experiment import create_experiment, rerun
     from core.evaluate.plan import Plan
     from core.evaluate.report import build_report, store_report
     from core.evaluate.rungs import RungChoice
     from core.evaluate.scoring import ensure_scores
     from core.models.catalogue import BUNDLED_MODEL
     from core.store.database import session
-    from core.store.tables import Adapter, Experiment, Prediction
+    from core.store.tables import Adapter, Prediction
 
     noise = random.Random(0)
     words = ["".join(noise.choices("abcdefghijklmnop", k=7)) for _ in range(5_000)]
@@ -108,32 +113,31 @@ def _measured(count: int) -> int:
         | {"start": 0, "end": 100, "score": 0.5}
         for i in range(2)
     ]
-    rows: list[dict[str, Any]] = [
-        {
-            "experiment_id": experiment.id,
-            "rung": rung,
-            "example_id": example_id,
-            "output": example.reference if noise.random() < share else text(),
-            "error": None,
-            "finish_reason": "stop",
-            "latency_s": noise.random(),
-            "input_tokens": 200,
-            "output_tokens": 40,
-            "retrieved": passages if "rag" in rung else [],
-        }
-        for rung, share in RUNGS.items()
-        for example_id, example in examples_of(dataset.id, "test")
-    ]
-    with session() as db:
-        db.execute(insert(Prediction), rows)
-    ensure_scores(experiment.id)
-    began = time.perf_counter()
-    report = build_report(experiment.id)
-    print(f"report built in {time.perf_counter() - began:.1f} s")
-    store_report(experiment.id, report)
-    with session(read_only=True) as db:
-        assert db.get_one(Experiment, experiment.id).report is not None
-    return int(experiment.id)
+    for each in (experiment, rerun(experiment.id)):
+        rows: list[dict[str, Any]] = [
+            {
+                "experiment_id": each.id,
+                "rung": rung,
+                "example_id": example_id,
+                "output": example.reference if noise.random() < share else text(),
+                "error": None,
+                "finish_reason": "stop",
+                "latency_s": noise.random(),
+                "input_tokens": 200,
+                "output_tokens": 40,
+                "retrieved": passages if "rag" in rung else [],
+            }
+            for rung, share in RUNGS.items()
+            for example_id, example in examples_of(dataset.id, "test")
+        ]
+        with session() as db:
+            db.execute(insert(Prediction), rows)
+        ensure_scores(each.id)
+        began = time.perf_counter()
+        report = build_report(each.id)
+        print(f"report built in {time.perf_counter() - began:.1f} s")
+        store_report(each.id, report)
+    return each.id
 
 
 def _parts(experiment_id: int) -> None:
@@ -176,6 +180,8 @@ def _browse(experiment_id: int) -> float:
         app.query_params["experiment"] = str(experiment_id)
         for name, act in _interactions(app).items():
             times.setdefault(name, []).append(_once(act))
+            if len(times) == 1:
+                time.sleep(LOOK_S)
             assert not app.exception and not app.error, name
     worst = 0.0
     for name, (first, *others) in times.items():

@@ -3,9 +3,11 @@
     python -m bench.verdicts [--tasks tickets-json ...] [--seeds 0 1 2 3 4] [--home FOLDER] [--train-only]
 
 For each task and seed the five rungs are built as `python -m core ladder` builds them: the seed is that of the
-training, of the worked examples and of the statistics. The truth is what the rungs score on average over all seeds:
-the lowest rung that no other beats by the margin or more. Prints each verdict, the truth, and how often they agree.
-Everything is kept in the home folder, so that an interrupted run goes on where it was.
+training, of the worked examples and of the statistics. Where the documents hold the answers, the adapter learns with
+passages beside the questions (RAFT), as the Train page offers for the rung rag+lora. The truth is what the rungs
+score on average over all seeds: the lowest rung that no other beats by the margin or more. Prints each verdict, the
+truth, and how often they agree. Everything is kept in the home folder, so that an interrupted run goes on where it
+was.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from bench.machine import describe
 
 READY = Path(__file__).resolve().parents[2] / "shared" / "data" / "ready"
 TASKS = {"tickets-json": "exact_match", "xquad-facts": "token_f1", "xquad-cited": "json_match"}
+# Their documents hold the answers, so that an adapter should learn to read.
+KNOWLEDGE = ("xquad-facts", "xquad-cited")
 # Where a task has no documents of its own: nothing there helps, as a product's help pages would not.
 OTHER_DOCUMENTS = Path(__file__).resolve().parents[1] / "assets" / "demo" / "documents"
 
@@ -51,7 +55,7 @@ def _train(task: str, seed: int) -> int:
     from core.store.database import session
     from core.store.tables import Adapter
     from core.terminal import in_foreground
-    from core.train.recipe import Recipe
+    from core.train.recipe import Passages, Recipe
 
     name = f"{task} {seed}"
     with session(read_only=True) as db:
@@ -62,7 +66,9 @@ def _train(task: str, seed: int) -> int:
     if dataset is None:
         train, test = (File(f"{split}.jsonl", path=READY / task / f"{split}.jsonl") for split in ("train", "test"))
         dataset = create_dataset(name, train, test, seed=seed)
-    submit_training(dataset.id, Recipe(model=BUNDLED_MODEL, seed=seed), name, in_foreground)
+    recipe = Recipe(model=BUNDLED_MODEL, seed=seed, passages=Passages() if task in KNOWLEDGE else None)
+    index_id = _index(task) if recipe.passages is not None else None
+    submit_training(dataset.id, recipe, name, in_foreground, index_id)
     return _train(task, seed)
 
 
@@ -94,13 +100,18 @@ def _compare(task: str, seed: int) -> dict[str, Any]:
 def _index(task: str) -> int:
     from core.documents.index import create_index
     from core.documents.reading import read_folder
+    from core.ladder import submit_index
     from core.store.lists import indexes
+    from core.terminal import in_foreground
 
     own = READY / task / "docs"
     cited = READY / "xquad-facts" / "docs"
     folder = own if own.is_dir() else cited if task.startswith("xquad") else OTHER_DOCUMENTS
-    found = next((s.index.id for s in indexes() if s.index.name == folder.parent.name), None)
-    return found if found is not None else create_index(folder.parent.name, read_folder(folder)).id
+    found = next((s.index.id for s in indexes() if s.index.name == folder.parent.name and s.ready), None)
+    if found is None:
+        found = create_index(folder.parent.name, read_folder(folder)).id
+        submit_index(found, folder.parent.name, in_foreground)
+    return found
 
 
 def _say(task: str, reports: list[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from core.jobs import queue
 from core.store.lists import experiments
 from core.store.tables import Experiment
 from pages.widgets.blind_vote import blind_vote
-from pages.widgets.changes_view import over_time
+from pages.widgets.changes_view import get_ready, over_time
 from pages.widgets.choose import choose, go_to_view, view
 from pages.widgets.compare_form import new_comparison
 from pages.widgets.errors import guard, plain
@@ -85,4 +85,5 @@ else:
         preferred=moving.spec["experiment_id"] if moving else None,
     )
     if chosen is not None:
+        get_ready()
         show(next(experiment for experiment in listed if experiment.id == chosen))

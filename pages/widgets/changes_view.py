@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -32,6 +34,8 @@ FRESH = "Ask everything afresh"
 # Nobody reads more at a sitting.
 MOST_LISTED = 200
 SHOWN_CHARACTERS = 300
+# By then the page that is being opened is drawn.
+SETTLED_S = 1.5
 
 
 def over_time(experiment: Experiment, everything: Sequence[Experiment], version: str) -> None:
@@ -66,6 +70,17 @@ def over_time(experiment: Experiment, everything: Sequence[Experiment], version:
     )
     other = next(run for run in others if run.id == earlier)
     _changes(_between(earlier, experiment.id, experiment.metric, version + _stamp(other)))
+
+
+@st.cache_resource(show_spinner=False)
+def get_ready() -> None:
+    """Fetch what holding two runs against each other needs, while the reader still looks at something else.
+
+    SciPy takes most of a second to import.
+    """
+    coming = threading.Timer(SETTLED_S, importlib.import_module, ("scipy.stats",))
+    coming.daemon = True
+    coming.start()
 
 
 def family(experiment_id: int, everything: Sequence[Experiment]) -> list[Experiment]:
