@@ -125,7 +125,7 @@ def _theirs(generator: LocalGenerator, chats: dict[str, Any], adapter: Path, siz
     tokenizer = generator.loaded.tokenizer
     answers: Answers = {}
     for rung, asked in chats.items():
-        network = generator._switched_to(adapter if RUNGS[rung][2] else None)
+        network = generator._networks.switched_to(adapter if RUNGS[rung][2] else None)
         answers[rung] = []
         for start in range(0, len(asked), size):
             inputs = tokenizer.apply_chat_template(
@@ -147,7 +147,7 @@ def _continuous(generator: LocalGenerator, chats: dict[str, Any]) -> Answers:
     from transformers import GenerationConfig
 
     tokenizer = generator.loaded.tokenizer
-    network = generator._switched_to(None)
+    network = generator._networks.switched_to(None)
     config = GenerationConfig(max_new_tokens=MAX_NEW_TOKENS, do_sample=False, eos_token_id=tokenizer.eos_token_id)
     keys = [(rung, chat) for rung, asked in chats.items() for chat in asked]
     found = network.generate_batch(inputs=[generator.tokenize(chat) for _, chat in keys], generation_config=config)

@@ -95,18 +95,19 @@ def load_tokenizer(model_id: str) -> Any:
     return tokenizer
 
 
-def load_model(model_id: str, *, four_bit: bool = False) -> LoadedModel:
+def load_model(model_id: str, *, four_bit: bool = False, exact_on: str | None = None) -> LoadedModel:
     """Open a model for generation or training; safetensors only, and never code from the hub.
 
     `four_bit` holds the frozen weights as NF4 with double quantisation (Dettmers et al. 2023), on a GPU or a CPU.
-    Weights are bf16 on a GPU and fp32 on a CPU, where bf16 is emulated and several times slower.
+    Weights are bf16 on a GPU and fp32 on a CPU, where bf16 is emulated and several times slower; `exact_on` names a
+    device to hold them on in fp32.
     Raises UserError when the model does not exist, needs a token, is not a language model, or ships pickles only.
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    device = torch.device(compute_device())
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    device = torch.device(exact_on or compute_device())
+    dtype = torch.bfloat16 if device.type == "cuda" and exact_on is None else torch.float32
     quantization = (
         BitsAndBytesConfig(
             load_in_4bit=True,

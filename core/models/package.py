@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -48,17 +49,23 @@ print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_to
 """
 
 
+def vllm_arguments(base_model: str, rank: int, folder: str = "adapter", method: str = "lora") -> list[str]:
+    """What `vllm serve` is told, to answer as my-adapter, or as my-model where the folder holds a model of its own."""
+    if method == "full":
+        return [folder, "--served-model-name", "my-model"]
+    lora = ["--enable-lora", "--max-lora-rank", str(vllm_rank(rank)), "--lora-modules", f"my-adapter={folder}"]
+    return [published_name(base_model), *lora]
+
+
+def vllm_rank(rank: int) -> int:
+    """The largest rank that vLLM should be ready for: it knows these and no others."""
+    return next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), 512)
+
+
 def vllm_command(base_model: str, rank: int, folder: str = "adapter", method: str = "lora") -> str:
     """The command that puts the adapter behind vLLM's OpenAI-compatible server, on a machine with a GPU."""
-    if method == "full":
-        return f"vllm serve {folder}"
-    # vLLM accepts these maximum ranks and no others.
-    most = next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), 512)
-    return (
-        f"vllm serve {published_name(base_model)} \\\n"
-        f"  --enable-lora --max-lora-rank {most} \\\n"
-        f"  --lora-modules my-adapter={folder}"
-    )
+    written = shlex.join(["vllm", "serve", *vllm_arguments(base_model, rank, folder, method)])
+    return written.replace(" --enable-lora", " \\\n  --enable-lora").replace(" --lora-modules", " \\\n  --lora-modules")
 
 
 def adapter_zip(adapter: Adapter, card: str) -> bytes:

@@ -70,7 +70,7 @@ def service(name: str) -> Service:
     found = next((each for each in services() if each.name == name), None)
     if found is None:
         known = ", ".join(each.name for each in services()) or "none so far"
-        raise UserError(f"There is no service called {name}.", f"Add it on the Compare page. Known: {known}.")
+        raise UserError(f"There is no service called {name}.", f"Add it on the Train or Compare page. Known: {known}.")
     return found
 
 
@@ -111,7 +111,8 @@ def models_of(name: str) -> list[str]:
         return sorted(f"{OF_SERVICE}{name}/{model.id}" for model in client.models.list())
     except APIStatusError as refusal:
         remedy = "Check the key." if refusal.status_code in (401, 403) else "Type the model's name instead."
-        raise UserError(f"{name} refused to list its models with status {refusal.status_code}.", remedy) from refusal
+        # Without the refusal, which may repeat the key.
+        raise UserError(f"{name} refused to list its models with status {refusal.status_code}.", remedy) from None
     except APIConnectionError as error:
         raise UserError(f"{asked.url} could not be reached.", "Check the address and the network.") from error
     except (OpenAIError, ValueError, TypeError, AttributeError) as error:

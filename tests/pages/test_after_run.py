@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -10,14 +9,12 @@ from streamlit.testing.v1 import AppTest
 
 from core.errors import UserError
 from core.jobs import queue
-from core.models.generation import Completion
 from core.store.database import session
 from core.store.lists import adapter as stored
 from core.store.lists import adapters
 from core.store.tables import Adapter, Job
 from core.train import adapters as kept
 from core.train.recipe import Recipe
-from pages.widgets.beside import Exchange, prompt_of
 from pages.widgets.forgetting_view import rows_of
 from pages.widgets.runs_compare import differences, incomparable, settings_of
 from pages.widgets.trash import resting_on
@@ -167,75 +164,6 @@ def test_failed_forgetting_check_says_why(furnished: Furnished) -> None:
     assert app.button(key=f"forgetting_{furnished.adapter}").label == "Check what it forgot"
 
 
-def test_both_sides_are_asked_the_same_with_their_own_answers() -> None:
-    def user(text: str) -> dict[str, str]:
-        return {"role": "user", "content": text}
-
-    def both(base: str, lora: str) -> dict[str, Completion]:
-        return {"base": Completion(base), "lora": Completion(lora)}
-
-    exchanges = [
-        Exchange([user("Old")], answers=both("o", "O")),
-        Exchange([user("One")], fresh=True, answers=both("b1", "a1")),
-        Exchange([user("Stopped")], answers={"base": Completion("half")}),
-        Exchange([user("Two")]),
-    ]
-    opening = [{"role": "system", "content": "S"}]
-    asked = {side: [turn["content"] for turn in prompt_of(exchanges, side, opening)] for side in ("base", "lora")}
-    assert asked == {"base": ["S", "One", "b1", "Two"], "lora": ["S", "One", "a1", "Two"]}
-
-
-def test_stopped_and_failed_answers_say_so(furnished: Furnished) -> None:
-    app = after_run(furnished.train_job)
-    failed = Exchange([{"role": "user", "content": NASTY}], error=UserError("It broke.", "Mend it."), over=True)
-    waiting = Exchange([{"role": "user", "content": "Next"}], answers={"base": Completion("The first")})
-    app.session_state["serve_loaded"] = stored(furnished.adapter).base_model
-    app.session_state[f"beside_{furnished.adapter}"] = [failed, waiting]
-    app.run()
-    assert "It broke" in texts(app) and NASTY in texts(app)
-    assert "Thinking" in texts(app) and "The first" in texts(app)
-    app.button(key=f"beside_stop_{furnished.adapter}").click().run()
-    assert not app.exception
-    assert waiting.over
-    assert "Thinking" not in texts(app) and "The first" in texts(app)
-
-
-@pytest.mark.integration
-def test_adapter_answers_beside_its_base(furnished: Furnished, tiny_model, monkeypatch) -> None:
-    """One question to a real model with a real adapter on it, which changes what it says."""
-    from peft import LoraConfig, get_peft_model
-
-    from core.models.loading import load_model
-    from core.settings import get_settings
-
-    adapter = stored(furnished.adapter)
-    tuned = get_peft_model(
-        load_model(str(tiny_model)).model,
-        LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False),
-    )
-    tuned.save_pretrained(get_settings().home / adapter.path)
-    with session() as db:
-        db.get_one(Adapter, adapter.id).base_model = str(tiny_model)
-    app = after_run(furnished.train_job)
-    app.button(key="load_model").click().run()
-    app.number_input(key="serve_tokens").set_value(8).run()
-    app.button(key=f"beside_suggestion_{adapter.id}_0").click().run()
-    exchange = app.session_state[f"beside_{adapter.id}"][0]
-    while not exchange.over:
-        assert exchange.error is None
-        time.sleep(0.1)
-    app.run()
-    assert not app.exception
-    assert set(exchange.answers) == {"base", "lora"}
-    assert exchange.answers["base"].text != exchange.answers["lora"].text
-    assert exchange.answers["lora"].text in texts(app)
-    assert exchange.expected in texts(app).replace("\\", "")
-    # Instructions are those of the training data, as on Serve.
-    assert app.text_area(key=f"beside_system_{adapter.id}").value == "Sort the message. Answer as JSON."
-    app.button(key=f"beside_clear_{adapter.id}").click().run()
-    assert app.session_state[f"beside_{adapter.id}"] == []
-
-
 def test_last_runs_on_the_same_data_are_compared_at_first(furnished: Furnished) -> None:
     second = run_again(furnished, "Second", learning_rate=1e-3, passages={"count": 3, "without_source": 0.2})
     third = run_again(furnished, f"Third {NASTY}", rank=4)
@@ -298,12 +226,3 @@ def test_settings_that_differ_are_told_from_those_that_do_not() -> None:
 def test_one_run_is_not_compared(home, open_page: Open) -> None:
     app = compared()
     assert "Train a second time" in texts(app)
-
-
-def test_serve_leads_to_the_training_and_shows_both_sides(open_page: Open, furnished: Furnished) -> None:
-    app = open_page("serve", adapter=furnished.adapter)
-    assert [tab.label for tab in app.tabs][:3] == ["Talk", "Beside its base", "Take it with you"]
-    app.session_state["serve_tabs"] = "Beside its base"
-    app.run()
-    assert not app.exception
-    assert app.text_area(key=f"beside_system_{furnished.adapter}").value == "Sort the message. Answer as JSON."

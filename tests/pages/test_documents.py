@@ -378,11 +378,6 @@ def test_answers_in_compare_carry_citations(open_page: Open, furnished: Furnishe
     assert "has changed since" in texts(app)
 
 
-def test_serve_offers_an_index_to_look_things_up_in(open_page: Open, furnished: Furnished) -> None:
-    app = open_page("serve", adapter=furnished.adapter)
-    assert app.selectbox(key="serve_index").options[1:] == [f"Handbook (number {furnished.index})"]
-
-
 def test_marks_are_the_only_markup() -> None:
     shown = highlight("a *b*\n    code  x\n# no heading", [Span(2, 5, "yellow"), Span(3, 4, "green")])
     assert shown.startswith("a :yellow-background[\\*]:green-background[**b**]:yellow-background[\\*]")

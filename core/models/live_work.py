@@ -1,0 +1,327 @@
+"""What the live engine does in a turn: who comes in, who is read, who is written, who leaves.
+
+Everything here happens in the engine's one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.errors import UserError
+from core.models.live_lanes import AloneLane, Lane, SlotLane
+from core.models.live_recent import WORTH, Recent, common
+from core.models.live_rows import Describe, Row, next_tokens
+from core.models.loading import LoadedModel
+from core.models.networks import Networks, is_whole_model
+from core.models.slots import Slots, bytes_per_token
+
+log = logging.getLogger(__name__)
+
+# Rows under way: as many as a pass takes without costing much more than for one.
+MOST_ROWS = {"cpu": 64, "cuda": 256}
+# Tokens of prompts read in a turn while others write, who wait for that; and while nobody does.
+PIECE = {"cpu": 128, "cuda": 1024}
+PIECE_ALONE = {"cpu": 512, "cuda": 8192}
+# Widths of slots, in tokens. Rows of each width have a pass of their own, so there are few.
+COLUMNS = (512, 2048, 8192, 32_768)
+# Keys and values of all rows, and of what was read lately.
+CPU_BYTES, CPU_RECENT_BYTES = 2**30, 2**28
+# Shares of a GPU's free memory for the same; passes need some too.
+GPU_SHARE, GPU_RECENT_SHARE = 0.6, 0.1
+# LoRA adapters in memory; those in use stay, and those used last.
+MOST_ADAPTERS = 16
+# A row that finds no room lets so many younger ones pass, and then none.
+MOST_OVERTAKEN = 32
+
+# Rows with the same group share a pass: all that mix; else those of one adapter.
+Group = Path | None
+
+
+class Work:
+    """The rows under way and those that `waiting` for room, oldest first. `wake` is called when a model is opened."""
+
+    def __init__(self, loaded: LoadedModel, ends: frozenset[int], describe: Describe, wake: Callable[[], None]) -> None:
+        kind = loaded.device.type
+        self.waiting: list[Row] = []
+        self._loaded, self._ends, self._describe, self._wake = loaded, ends, describe, wake
+        self._networks = Networks(loaded)
+        self._bytes_per_token: dict[Group, int | None] = {None: bytes_per_token(loaded.model, loaded.device)}
+        self._most_rows, self._piece, self._piece_alone = MOST_ROWS[kind], PIECE[kind], PIECE_ALONE[kind]
+        self._most_bytes, recent_bytes = _memory(loaded.device)
+        self._recent = Recent(recent_bytes)
+        self._lanes: dict[tuple[Group, int], Lane] = {}
+        # The adapters that are on the base, those used last at the end, and whom they share passes with.
+        self._groups: OrderedDict[Path, Group] = OrderedDict()
+        self._opener = ThreadPoolExecutor(1, "open-model")
+        self._opening: tuple[Path, Future[Any]] | None = None
+        self._shortest_first = True
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of a prompt and its answer."""
+        per_token = self._bytes_per_token[None]
+        return (
+            self._loaded.context if per_token is None else min(self._loaded.context, self._most_bytes // per_token - 1)
+        )
+
+    @property
+    def rows(self) -> list[Row]:
+        """Those under way."""
+        return [row for lane in self._lanes.values() for row in lane.rows]
+
+    @property
+    def running(self) -> int:
+        return sum(len(lane.rows) for lane in list(self._lanes.values()))
+
+    @property
+    def adapters(self) -> int:
+        return len(self._groups)
+
+    @property
+    def bytes(self) -> int:
+        return self._recent.bytes + sum(lane.bytes for lane in list(self._lanes.values()))
+
+    def turn(self) -> int | None:
+        """Returns how many tokens were written; None when there was nothing to do."""
+        self._leave_cancelled()
+        self._let_in()
+        if not self._lanes or not self.rows:
+            return None
+        return self._read() + self._write()
+
+    def open(self, adapter: Path) -> bool:
+        """Put LoRA matrices on the base; False while too many are on it and in use. Raises UserError."""
+        if adapter in self._groups:
+            self._groups.move_to_end(adapter)
+            return True
+        if len(self._groups) >= MOST_ADAPTERS:
+            used = {row.asked.adapter for row in self.rows}
+            oldest = next((each for each in self._groups if each not in used), None)
+            if oldest is None:
+                return False
+            self._networks.take_off(oldest)
+            self._recent.forget(oldest)
+            del self._groups[oldest]
+        self._networks.put_on(adapter)
+        self._groups[adapter] = None if self._networks.mixes(adapter) else adapter
+        return True
+
+    def close(self, error: str) -> None:
+        """End all answers with this error."""
+        for row in [*self.rows, *self.waiting]:
+            row.give_up("error", error)
+        self._lanes.clear()
+        self.waiting.clear()
+        self._opener.shutdown(wait=False, cancel_futures=True)
+
+    @torch.inference_mode()
+    def _leave_cancelled(self) -> None:
+        for row in [row for row in self.waiting if row.answer.cancelled]:
+            self.waiting.remove(row)
+            row.give_up("cancelled")
+        for lane in self._lanes.values():
+            for row in [row for row in lane.rows if row.answer.cancelled]:
+                self._leave(lane, row)
+                row.give_up("cancelled")
+
+    def _leave(self, lane: Lane, row: Row) -> None:
+        """What was read of it is kept, since the next question may go on from here."""
+        per_token = self._per_token(row)
+        if per_token:
+            tokens = min(row.read, self._recent.most_bytes // 2 // per_token)
+            if tokens >= WORTH:
+                self._recent.keep(row.asked.adapter, row.tokens[:tokens], lane.holds(row, tokens))
+        lane.remove(row)
+
+    def _let_in(self) -> None:
+        """Oldest first; one that finds no room is overtaken by others that do, but not for ever."""
+        passed: list[Row] = []
+        for row in self.waiting[: self._most_rows]:
+            if len(self.rows) == self._most_rows:
+                break
+            try:
+                placed = self._place(row)
+            except UserError as error:
+                self.waiting.remove(row)
+                row.give_up("error", str(error))
+                continue
+            if placed:
+                self.waiting.remove(row)
+                for each in passed:
+                    each.overtaken += 1
+            elif row.overtaken >= MOST_OVERTAKEN and not self._opening:
+                break
+            else:
+                passed.append(row)
+        if self.waiting and not self.rows and not self._opening:
+            self.waiting.pop(0).give_up(
+                "error", "There is not enough memory for this request. Ask for a shorter answer."
+            )
+
+    def _place(self, row: Row) -> bool:
+        adapter = row.asked.adapter
+        if adapter is not None and not (self._open_whole(adapter) if is_whole_model(adapter) else self.open(adapter)):
+            return False
+        lane = self._lane(row)
+        if not self._room(lane):
+            return False
+        lane.add(row)
+        return True
+
+    def _open_whole(self, folder: Path) -> bool:
+        """One whole tuned model is in memory at a time, and opened beside the work, since that takes its time."""
+        if self._opening and self._opening[1].done():
+            opened, future = self._opening
+            self._opening = None
+            if opened == folder:
+                network = future.result()
+                self._bytes_per_token[folder] = bytes_per_token(network, self._loaded.device)
+        if folder in self._bytes_per_token:
+            return True
+        others = [group for group in self._bytes_per_token if group]
+        if self._opening or any(self._group(row) in others for row in self.rows):
+            return False
+        for other in others:
+            self._recent.forget(other)
+            del self._bytes_per_token[other]
+            self._lanes = {key: lane for key, lane in self._lanes.items() if key[0] != other}
+        self._opening = folder, self._opener.submit(self._networks.switched_to, folder)
+        self._opening[1].add_done_callback(lambda _: self._wake())
+        return False
+
+    def _group(self, row: Row) -> Group:
+        adapter = row.asked.adapter
+        return self._groups.get(adapter, adapter) if adapter else None
+
+    def _per_token(self, row: Row) -> int | None:
+        return self._bytes_per_token.get(self._group(row), self._bytes_per_token[None])
+
+    def _lane(self, row: Row) -> Lane:
+        group = self._group(row)
+        per_token = self._per_token(row)
+        widths = [width for width in COLUMNS if width < self.longest] if per_token else []
+        columns = next((width for width in widths if row.expected < width), self.longest + 1)
+        key = group, columns
+        if key not in self._lanes:
+            network, device = partial(self._network, group), self._loaded.device
+            if per_token is None:
+                self._lanes[key] = AloneLane(network, device)
+            else:
+                slots = Slots(network([]), device)
+                self._lanes[key] = SlotLane(network, slots, columns, per_token)
+        return self._lanes[key]
+
+    def _network(self, group: Group, adapters: Sequence[Path | None]) -> Any:
+        return self._networks.switched_to(group) if group else self._networks.mixed(adapters)
+
+    def _room(self, lane: Lane) -> bool:
+        """Whether there is room for one row more, for which all lanes give back what they do not need."""
+        if lane.grow(self._most_bytes - sum(each.bytes for each in self._lanes.values())):
+            return True
+        for each in self._lanes.values():
+            each.trim()
+        return lane.grow(self._most_bytes - sum(each.bytes for each in self._lanes.values()))
+
+    @torch.inference_mode()
+    def _read(self) -> int:
+        """A piece: of the prompt with the least to read and of the oldest in turns, so that neither waits for long."""
+        reading = [(lane, row) for lane in self._lanes.values() for row in lane.rows if row.to_read]
+        if not reading:
+            return 0
+        lane, row = min(reading, key=_least if self._shortest_first else _oldest)
+        self._shortest_first = not self._shortest_first
+        piece = self._piece_alone if len(reading) == len(self.rows) else self._piece
+        with self._guarded(lane):
+            for each in lane.neighbours(row, piece):
+                if each.read == 0 and self._per_token(each):
+                    self._reuse(lane, each)
+            if row.to_read:
+                return self._take(lane, *lane.read(lane.neighbours(row, piece), piece))
+        return 0
+
+    def _reuse(self, lane: Lane, row: Row) -> None:
+        """Take over what was read of the same beginning: lately, or for a row that is under way."""
+        adapter, prompt = row.asked.adapter, row.tokens[:-1]
+        shared, beginning = self._recent.longest(adapter, prompt)
+        for other_lane in self._lanes.values():
+            for other in other_lane.rows:
+                if other is not row and other.asked.adapter == adapter and other.read > max(shared, WORTH):
+                    length = common(other.tokens[: other.read], prompt)
+                    if length > max(shared, WORTH):
+                        shared, beginning = length, other_lane.holds(other, length)
+        if beginning:
+            lane.begin(row, beginning)
+            row.answer.reused_tokens = row.read = shared
+
+    @torch.inference_mode()
+    def _write(self) -> int:
+        written = 0
+        for lane in list(self._lanes.values()):
+            self._move_outgrown(lane)
+            with self._guarded(lane):
+                written += self._take(lane, *lane.write())
+        return written
+
+    def _take(self, lane: Lane, rows: Sequence[Row], logits: Any) -> int:
+        """Choose a token for each row, and let those go that are done. Returns how many got one."""
+        written = 0
+        for row, chosen in zip(rows, next_tokens(logits, rows, self._describe), strict=True):
+            if isinstance(chosen, UserError):
+                lane.remove(row)
+                row.give_up("error", str(chosen))
+                continue
+            written += 1
+            token, details = chosen
+            if last := row.add(token, details, self._ends):
+                self._leave(lane, row)
+                row.answer.tell(last)
+        return written
+
+    def _move_outgrown(self, lane: Lane) -> None:
+        """To wider slots; where there is no room for them a row waits again, to be read anew."""
+        for row in [row for row in lane.rows if lane.has_outgrown(row)]:
+            so_far = lane.holds(row, row.read)
+            lane.remove(row)
+            wider = self._lane(row)
+            if self._room(wider):
+                wider.add(row)
+                wider.begin(row, so_far)
+            else:
+                row.read = 0
+                self.waiting.insert(0, row)
+
+    @contextmanager
+    def _guarded(self, lane: Lane) -> Iterator[None]:
+        """A pass that fails ends the answers of its lane; the others go on."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("A pass failed.")
+            self._lanes = {key: each for key, each in self._lanes.items() if each is not lane}
+            for row in lane.rows:
+                row.give_up("error", f"The model failed while it answered: {str(error) or type(error).__name__}")
+
+
+def _least(each: tuple[Lane, Row]) -> float:
+    return each[1].to_read
+
+
+def _oldest(each: tuple[Lane, Row]) -> float:
+    return each[1].born
+
+
+def _memory(device: torch.device) -> tuple[int, int]:
+    """Bytes for the rows under way, and for what was read lately."""
+    if device.type == "cpu":
+        return CPU_BYTES, CPU_RECENT_BYTES
+    free = torch.cuda.mem_get_info(device)[0]
+    return int(free * GPU_SHARE), int(free * GPU_RECENT_SHARE)
