@@ -56,7 +56,7 @@ page = st.navigation(
                 "pages/serve.py",
                 title="Serve",
                 icon=":material/forum:",
-                help="Talk to a model or an adapter, and take it with you.",
+                help="Serve models in the form of OpenAI's API, talk to them, and take them with you.",
             ),
         ],
         "Watch": [

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from sqlalchemy.exc import OperationalError
 
+from core.api.command import key_commands, serve
 from core.compare_command import compare, say_result
 from core.data.command import check
 from core.data.dataset import File, ImportRefused, create_dataset
@@ -99,6 +100,8 @@ app.command()(index)
 app.command()(search)
 app.command()(check)
 app.command()(compare)
+app.command()(serve)
+app.add_typer(key_commands, name="keys")
 
 
 def _say_warnings(notes: dict[str, Any]) -> None:

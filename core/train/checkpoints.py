@@ -83,6 +83,17 @@ def remove_checkpoints(folder: Path) -> None:
         shutil.rmtree(checkpoint, ignore_errors=True)
 
 
+def keep_weights(folder: Path) -> None:
+    """Remove of each checkpoint what serves to go on with the run; the weights stay, to be asked."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        kept = {file for pattern in RESULT for file in checkpoint.glob(pattern)}
+        for file in set(checkpoint.iterdir()) - kept:
+            if file.is_dir():
+                shutil.rmtree(file, ignore_errors=True)
+            else:
+                file.unlink(missing_ok=True)
+
+
 def _by_step(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True)
 

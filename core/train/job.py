@@ -23,6 +23,7 @@ from core.train import samples
 from core.train.checkpoints import (
     copy_result,
     eval_loss_of,
+    keep_weights,
     newest_checkpoint,
     remove_checkpoints,
     step_of,
@@ -63,13 +64,17 @@ class JobRecorder:
 def run(context: JobContext) -> dict[str, Any]:
     """Spec: `dataset_id`, `recipe`, `name`, and `index_id` for a recipe with passages.
 
-    A stopped or killed run goes on from its last checkpoint. One that is stopped to be kept ends as done.
+    A stopped or killed run goes on from its last checkpoint. One that is stopped to be kept ends as done. With
+    `keep_checkpoints` the weights of the last two stay beside the result.
     """
     # Written once the adapter is safe: whatever kills the process from there on, nothing is trained again.
     kept = context.folder / "result.json"
     if not kept.is_file():
         _write_whole(kept, json.dumps(_train(context)))
-    remove_checkpoints(context.folder)
+    if context.spec.get("keep_checkpoints"):
+        keep_weights(context.folder)
+    else:
+        remove_checkpoints(context.folder)
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return found
 
