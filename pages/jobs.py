@@ -18,6 +18,7 @@ KINDS = {
     "import": "Import",
     "index": "Index",
     "preflight": "Pre-flight",
+    "validate": "File check",
     "train": "Train",
     "forgetting": "Forgetting check",
     "compare": "Compare",

@@ -18,7 +18,7 @@ from fastapi import Request
 from openai.types.completion_usage import CompletionTokensDetails, CompletionUsage, PromptTokensDetails
 
 from core.api import limits
-from core.api.errors import ApiError
+from core.api.errors import ApiError, model_not_available
 from core.api.request_fields import Generation
 from core.errors import UserError
 from core.store.tables import ApiKey
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 LONGEST_UNASKED = 1024
 # Below this a logarithm is not told; constrained answers rule tokens out altogether. The value is OpenAI's.
 LEAST_LOGPROB = -9999.0
-# Requests that wait for a model to be loaded must not take all threads: those of others begin in them too.
-_BEGINNING = anyio.CapacityLimiter(8)
+# Threads for requests that begin, and others for those whose model is opened first: that takes up to minutes, in
+# which the models that are open go on.
+_BEGINNING, _OPENING = anyio.CapacityLimiter(8), anyio.CapacityLimiter(8)
 
 
 @dataclass
@@ -75,7 +76,8 @@ class Work:
                 answer.cancel()
                 read = answer.input_tokens if i == 0 else 0
                 self.stats.answered(read, answer.output_tokens, answer.first_token_s, answer.seconds)
-        limits.spend_tokens(self.key, self.usage.total_tokens)
+        # Those of the prompt were taken when it began.
+        limits.spend_tokens(self.key, self.usage.completion_tokens)
 
 
 @dataclass
@@ -95,7 +97,10 @@ async def begin(
     A model that is not in memory is loaded first. The caller closes the work.
     """
     state = request.app.state
-    return await anyio.to_thread.run_sync(_begun, state.models, state.stats, key, model, wanted, limiter=_BEGINNING)
+    begun = partial(_begun, state.models, state.stats, key, model, wanted)
+    while (work := await anyio.to_thread.run_sync(begun, limiter=_BEGINNING)) is None:
+        await anyio.to_thread.run_sync(state.models.engine_for, model, limiter=_OPENING)
+    return work
 
 
 def _begun(
@@ -104,16 +109,20 @@ def _begun(
     key: ApiKey | None,
     model: str,
     wanted: Callable[[Engine, Path | None], list[list[Asked]]],
-) -> Work:
+) -> Work | None:
+    """None where the model is not in memory."""
     from core.models.constraint import ShapeRefused
     from core.models.live import Busy
 
-    engine, adapter, _ = models.engine_for(model)
-    asked = wanted(engine, adapter)
-    prompt_tokens = sum(len(group[0].prompt) for group in asked)
-    limits.check_tokens(key, prompt_tokens)
+    opened = models.in_memory(model)
+    if opened is None:
+        return None
+    engine, adapter = opened
     groups: list[list[Answer]] = []
     try:
+        asked = wanted(engine, adapter)
+        prompt_tokens = sum(len(group[0].prompt) for group in asked)
+        limits.take_tokens(key, prompt_tokens)
         for group in asked:
             groups.append([])
             for each in group:
@@ -127,7 +136,8 @@ def _begun(
             ) from error
         if isinstance(error, ShapeRefused):
             raise ApiError(400, str(error), param="response_format", code="invalid_value") from error
-        raise
+        # What is wrong with the request itself has been said before it came here.
+        raise model_not_available(model, error) from error
     return Work(model, _fingerprint(engine.model, adapter), groups, prompt_tokens, stats, key)
 
 
@@ -177,6 +187,18 @@ def asked(
 def most_tokens(limit: int | None, prompt: Sequence[int], engine: Engine) -> int:
     """How long an answer may get: as asked, or else what the context leaves, within reason."""
     return limit if limit is not None else max(1, min(LONGEST_UNASKED, engine.longest - len(prompt)))
+
+
+def check_characters(characters: int, engine: Engine, param: str) -> None:
+    """Refuse a text that is too long for the model however it is cut into tokens: megabytes take long to cut."""
+    if characters > engine.longest * engine.longest_token:
+        raise ApiError(
+            400,
+            f"The model reads {engine.longest} tokens at most. {characters} characters in the {param} are more than "
+            f"that in any case. Shorten the {param}.",
+            param=param,
+            code="context_length_exceeded",
+        )
 
 
 def _too_long(prompt: int, most: int, context: int, param: str) -> ApiError:

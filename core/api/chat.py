@@ -16,7 +16,7 @@ from openai.types.chat.chat_completion_message_function_tool_call import Functio
 from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenLogprob, TopLogprob
 from starlette.responses import Response
 
-from core.api import answers, errors, vllm
+from core.api import answers, errors, strict, vllm
 from core.api.answers import LEAST_LOGPROB, Whole, Work
 from core.api.chat_types import ChatRequest, JsonObject, JsonSchema, NamedSchema
 from core.api.doors import Caller
@@ -67,9 +67,11 @@ def _shaped(wanted: ChatRequest) -> bool:
 
 
 def _asked(wanted: ChatRequest, engine: Engine, adapter: Path | None) -> list[list[Asked]]:
-    tools = [tool.sent for tool in wanted.offered_tools]
+    strict.check(wanted.offered_tools)
+    chat = build_messages(wanted.turns, tools=[tool.sent for tool in wanted.offered_tools])
+    answers.check_characters(sum(len(str(turn["content"])) for turn in chat), engine, "messages")
     try:
-        prompt = engine.tokenize(build_messages(wanted.turns, tools=tools))
+        prompt = engine.tokenize(chat)
     except UserError as error:
         raise ApiError(400, str(error), param="messages", code="invalid_value") from error
     most = answers.most_tokens(wanted.most_tokens, prompt, engine)

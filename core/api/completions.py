@@ -88,6 +88,9 @@ def _check(wanted: CompletionRequest) -> None:
     if wanted.best_of is not None and wanted.best_of != (wanted.n or 1):
         message = "best_of is offered only as large as n: all answers are returned."
         raise ApiError(400, message, param="best_of", code="unsupported_value")
+    if len(wanted.prompts) * (wanted.n or 1) > MOST_PROMPTS:
+        message = f"At most {MOST_PROMPTS} answers are written to one request: ask for fewer to each prompt."
+        raise ApiError(400, message, param="n", code="invalid_value")
     if wanted.echo and wanted.logprobs is not None:
         message = "The tokens of the prompt have no logprobs here: leave echo or logprobs out."
         raise ApiError(400, message, param="echo", code="unsupported_value")
@@ -101,6 +104,7 @@ def _asked(wanted: CompletionRequest, before: list[str], engine: Engine, adapter
     asked = []
     for prompt in wanted.prompts:
         if isinstance(prompt, str):
+            answers.check_characters(len(prompt), engine, "prompt")
             ids: list[int] = tokenizer(prompt)["input_ids"]
         elif max(prompt) < vocabulary:
             ids = prompt

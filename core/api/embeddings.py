@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from openai.types import CreateEmbeddingResponse, Embedding
 from openai.types.create_embedding_response import Usage
 from pydantic import Discriminator, Field, StringConstraints, Tag
@@ -23,6 +23,8 @@ from core.models.catalogue import BUNDLED_EMBEDDER, catalogue
 from core.store.tables import ApiKey
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from core.models.embedding import Embedder
 
 MOST_TEXTS = 2048
@@ -40,7 +42,9 @@ Input = Annotated[
 ]
 
 router = APIRouter()
-# One request after another: tokenizers take no two threads, and processors gain nothing by them.
+# Texts of one request that are embedded before others have their turn.
+STEP = 64
+# One at a time: tokenizers take no two threads, and processors gain nothing by them.
 _ONE = anyio.CapacityLimiter(1)
 
 
@@ -65,9 +69,16 @@ class EmbeddingResponse(CreateEmbeddingResponse):
 
 
 @router.post("/v1/embeddings", response_model=EmbeddingResponse, responses=errors.RESPONSES)
-async def create(caller: Caller, wanted: EmbeddingRequest) -> Response:
+async def create(request: Request, caller: Caller, wanted: EmbeddingRequest) -> Response:
     """Embed one or more texts."""
-    return as_json(await anyio.to_thread.run_sync(_embedded, caller, wanted, limiter=_ONE))
+    embedder, texts, tokens = await anyio.to_thread.run_sync(_read, caller, wanted, limiter=_ONE)
+    vectors: list[np.ndarray] = []
+    for start in range(0, len(texts), STEP):
+        if await request.is_disconnected():
+            return Response(status_code=499)
+        step = texts[start : start + STEP]
+        vectors += [*await anyio.to_thread.run_sync(embedder.embed, step, limiter=_ONE)]
+    return as_json(_response(wanted, vectors, tokens))
 
 
 def embedders() -> dict[str, str]:
@@ -82,7 +93,8 @@ def embedders() -> dict[str, str]:
     return {embedder.rpartition("/")[2].lower(): embedder for embedder in here}
 
 
-def _embedded(key: ApiKey | None, wanted: EmbeddingRequest) -> EmbeddingResponse:
+def _read(key: ApiKey | None, wanted: EmbeddingRequest) -> tuple[Embedder, list[str], int]:
+    """The model, the texts, and how many tokens these have. Raises ApiError."""
     from core.models.embedding import load_embedder
 
     embedder = load_embedder(_found(wanted.model))
@@ -95,12 +107,14 @@ def _embedded(key: ApiKey | None, wanted: EmbeddingRequest) -> EmbeddingResponse
             f"{longest}. Cut it into shorter pieces."
         )
         raise ApiError(400, message, param="input", code="context_length_exceeded")
-    limits.check_tokens(key, sum(lengths))
-    vectors = embedder.embed(texts).astype("<f4")
-    if wanted.dimensions not in (None, vectors.shape[1]):
-        message = f"The model's vectors have {vectors.shape[1]} dimensions and cannot be shortened."
+    if wanted.dimensions is not None and wanted.dimensions != (made := len(embedder.embed(["a"])[0])):
+        message = f"The model's vectors have {made} dimensions and cannot be shortened."
         raise ApiError(400, message, param="dimensions", code="unsupported_value")
-    limits.spend_tokens(key, sum(lengths))
+    limits.take_tokens(key, sum(lengths))
+    return embedder, texts, sum(lengths)
+
+
+def _response(wanted: EmbeddingRequest, vectors: Sequence[np.ndarray], tokens: int) -> EmbeddingResponse:
     as_text = wanted.encoding_format == "base64"
     return EmbeddingResponse(
         object="list",
@@ -109,11 +123,11 @@ def _embedded(key: ApiKey | None, wanted: EmbeddingRequest) -> EmbeddingResponse
             Vector(
                 object="embedding",
                 index=i,
-                embedding=base64.b64encode(vector.tobytes()).decode() if as_text else vector.tolist(),
+                embedding=base64.b64encode(vector.astype("<f4").tobytes()).decode() if as_text else vector.tolist(),
             )
             for i, vector in enumerate(vectors)
         ],
-        usage=Usage(prompt_tokens=sum(lengths), total_tokens=sum(lengths)),
+        usage=Usage(prompt_tokens=tokens, total_tokens=tokens),
     )
 
 

@@ -72,6 +72,20 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
 
+def model_not_available(model: str, error: UserError) -> ApiError:
+    """For a model that is offered and cannot be opened.
+
+    The request was fine. Why the server cannot keep its word is its owner's affair, and may name folders.
+    """
+    log.warning("The model %s could not be opened: %s", model, error)
+    return ApiError(
+        503,
+        "The model could not be opened. The server's log says why.",
+        type="server_error",
+        code="model_not_available",
+    )
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the app in this shape; what nobody foresaw goes to the log, and not to the client."""
     from fastapi.exceptions import RequestValidationError

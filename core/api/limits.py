@@ -36,8 +36,11 @@ def count_request(key: ApiKey | None) -> None:
             raise _limited(key, "requests", item, _strategies()[0])
 
 
-def check_tokens(key: ApiKey | None, wanted: int) -> None:
-    """Whether there is room for a prompt of `wanted` tokens. Raises ApiError 429 when there is none now, or never."""
+def take_tokens(key: ApiKey | None, wanted: int) -> None:
+    """Count the `wanted` tokens of a prompt. Raises ApiError 429 when there is no room for them now, or never.
+
+    Counted at once, or many requests that begin together would all be let in on what is left for one.
+    """
     if key is None or key.tokens_per_minute is None:
         return
     if wanted > key.tokens_per_minute:
@@ -49,12 +52,12 @@ def check_tokens(key: ApiKey | None, wanted: int) -> None:
             code="rate_limit_exceeded",
         )
     item = _per_minute(key.tokens_per_minute)
-    if not _strategies()[1].test(item, "tokens", str(key.id), cost=wanted):
+    if not _strategies()[1].hit(item, "tokens", str(key.id), cost=wanted):
         raise _limited(key, "tokens", item, _strategies()[1])
 
 
 def spend_tokens(key: ApiKey | None, tokens: int) -> None:
-    """Count the tokens of a prompt and its answer. An answer that has begun is finished, so this refuses nothing."""
+    """Count the tokens of an answer. One that has begun is finished, so this refuses nothing."""
     if key is None or key.tokens_per_minute is None or tokens <= 0:
         return
     item, strategy = _per_minute(key.tokens_per_minute), _strategies()[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.api import names
-from core.api.errors import ApiError
+from core.api.errors import ApiError, model_not_available
 from core.api.names import Offered as Offered
 from core.api.names import base_of as base_of
 from core.api.names import checkpoint_name as checkpoint_name
@@ -23,8 +22,6 @@ from core.errors import UserError
 
 if TYPE_CHECKING:
     from core.models.live import Engine
-
-log = logging.getLogger(__name__)
 
 # Between being handed an engine and asking it, a request takes moments; after so long it is idle for certain.
 HANDED_OUT_S = 10.0
@@ -64,12 +61,13 @@ class Models:
         Raises ApiError 404 for an unknown model, 503 while there is no memory for it beside those in use.
         """
         found = self.named(name)
-        with self._lock:
-            held = self._held.get(found.base)
-            if held is not None:
-                held.asked_at = time.monotonic()
-        engine = held.engine if held is not None else self._open(found.base)
-        return engine, found.folder, found
+        return self._in_memory(found) or self._open(found.base), found.folder, found
+
+    def in_memory(self, name: str) -> tuple[Engine, Path | None] | None:
+        """(engine, adapter's folder) for a name; None while its base is not open. Raises ApiError 404."""
+        found = self.named(name)
+        engine = self._in_memory(found)
+        return None if engine is None else (engine, found.folder)
 
     def running_and_waiting(self) -> tuple[int, int]:
         """Answers under way, and those that wait for their turn."""
@@ -83,6 +81,14 @@ class Models:
             gone, self._held = list(self._held.values()), {}
         for held in gone:
             held.engine.close()
+
+    def _in_memory(self, found: Offered) -> Engine | None:
+        with self._lock:
+            held = self._held.get(found.base)
+            if held is None:
+                return None
+            held.asked_at = time.monotonic()
+            return held.engine
 
     def _open(self, base: str) -> Engine:
         from core.models.live import Engine
@@ -106,14 +112,7 @@ class Models:
             try:
                 engine = Engine(load_model(base))
             except UserError as error:
-                # The request was fine. Why the server cannot keep its word is its owner's affair, and may name folders.
-                log.warning("The model %s could not be opened: %s", base, error)
-                raise ApiError(
-                    503,
-                    "The model could not be opened. The server's log says why.",
-                    type="server_error",
-                    code="model_not_available",
-                ) from error
+                raise model_not_available(base, error) from error
             with self._lock:
                 self._held[base] = _Held(engine, time.monotonic())
             return engine

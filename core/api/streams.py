@@ -56,4 +56,6 @@ def _event(data: bytes) -> bytes:
     return b"data: " + data + b"\n\n"
 
 
-OK_OR_EVENTS: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+_EVENT = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
+# `schema` would be read as one of the whole stream by some programs, and as one of each event by others.
+OK_OR_EVENTS: dict[str, Any] = {"content": {"text/event-stream": {"itemSchema": _EVENT}}}

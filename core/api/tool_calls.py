@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from core.api.chat_types import Function, Tool
+from core.api import strict
+from core.api.chat_types import Tool
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
 
@@ -73,7 +74,7 @@ class Reader:
             return block
         function = self._functions.get(str(value.get("name")))
         arguments = value.get("arguments", {})
-        if function is None or (function.strict and not _allowed(function, arguments)):
+        if function is None or (function.strict and not strict.allows(function, arguments)):
             return block
         return ToolCall(function.name, json.dumps(arguments, ensure_ascii=False))
 
@@ -87,9 +88,3 @@ class Reader:
                 continue
             kept.append(part)
         return kept
-
-
-def _allowed(function: Function, arguments: object) -> bool:
-    from jsonschema import Draft202012Validator
-
-    return bool(Draft202012Validator(function.parameters or {}).is_valid(arguments))

@@ -92,9 +92,15 @@ def create(request: TuningRequest, base: str) -> Tuning:
     title = f"Check the files of {row.suffix or row.public_id}"
     spec = {"fine_tune": row.public_id, "model": base}
     expected = size / BYTES_PER_SECOND
-    row.job_id = queue.submit("validate", spec, title=title, device=DEVICE, expected_s=expected, start=False)
+    # The row first: any process may start the job as soon as it waits, and the job looks for its row.
     with session() as db:
         db.add(row)
+    job_id = queue.submit("validate", spec, title=title, device=DEVICE, expected_s=expected, start=False)
+    with session() as db:
+        lock(db)
+        added = db.get_one(FineTune, row.id)
+        if added.job_id is None:
+            added.job_id = job_id
     queue.dispatch()
     return find(row.public_id)
 

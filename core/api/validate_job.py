@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 
 from core.api import file_store
-from core.api.training_data import RefusedFile, import_files
+from core.api.training_data import OnProgress, RefusedFile, import_files
 from core.data.dataset import delete_dataset
 from core.data.files import File
 from core.errors import UserError
@@ -55,9 +55,11 @@ def run(context: JobContext) -> dict[str, Any]:
 
         training = submit_training(dataset_id, recipe, name_of(tune), submit)
     _change(tune.id, job_id=training)
-    if context.stop_requested():
-        # Asked for at the last moment, and what is to stop has another number by now.
-        queue.request_stop(training, "discard" if context.stop_then == "discard" else "")
+    # Asked for at the last moment: what is to stop has another number by now. Read from the record, since this process
+    # hears of it half a second later; whoever asks from here on finds the training's number.
+    mine = queue.get(context.job_id)
+    if context.stop_requested() or mine.stop_requested_at is not None:
+        queue.request_stop(training, "discard" if mine.stop_then == "discard" else "")
     queue.dispatch()
     return {"job_id": training}
 
@@ -96,14 +98,27 @@ def _dataset(tune: FineTune, context: JobContext) -> int:
         context.check_stop()
 
     try:
-        training, validation = (_file(param, getattr(tune, param)) for param in ("training_file", "validation_file"))
-        assert training is not None
-        dataset = import_files(name_of(tune), training, validation, seed=tune.seed, on_progress=on_progress)
+        dataset = _imported(tune, on_progress)
     except (RefusedFile, _Gone) as refused:
         _change(tune.id, error={"code": f"invalid_{refused.param}", "message": str(refused), "param": refused.param})
         raise
     context.note(dataset_id=dataset.id)
     return dataset.id
+
+
+def _imported(tune: FineTune, on_progress: OnProgress) -> Dataset:
+    """Raises RefusedFile, or _Gone for a file that its client deletes before or while it is read."""
+    training, validation = _files(tune)
+    assert training is not None
+    try:
+        return import_files(name_of(tune), training, validation, seed=tune.seed, on_progress=on_progress)
+    except FileNotFoundError:
+        _files(tune)
+        raise
+
+
+def _files(tune: FineTune) -> tuple[File | None, File | None]:
+    return _file("training_file", tune.training_file), _file("validation_file", tune.validation_file)
 
 
 def _file(param: str, public_id: str | None) -> File | None:

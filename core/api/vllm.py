@@ -144,7 +144,10 @@ class Vllm:
         async with self._adding:
             if found.name not in self._loaded:
                 body = {"lora_name": found.name, "lora_path": str(found.folder)}
-                answer = await self._client().post("/v1/load_lora_adapter", json=body)
+                try:
+                    answer = await self._client().post("/v1/load_lora_adapter", json=body)
+                except httpx2.HTTPError:
+                    return False  # it is ending
                 if answer.status_code != 200:
                     return False
                 self._loaded.add(found.name)
@@ -192,7 +195,8 @@ async def forwarded(request: Request, name: str) -> Response | None:
     if not await vllm.has(found):
         return None
     caller = caller_of(request)
-    limits.check_tokens(caller, 1)
+    # It alone knows how many tokens the prompt has.
+    limits.take_tokens(caller, 1)
     body = json.loads(await request.body()) | {"model": found.name}
     began = time.monotonic()
     answer = await vllm.post(request.url.path, body)

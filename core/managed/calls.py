@@ -196,6 +196,16 @@ def is_thing(*names: str) -> Callable[[Any], bool]:
     return lambda reply: all(isinstance(getattr(reply, name, None), str) for name in ("id", *names))
 
 
+def behind(after: str | None) -> dict[str, Any]:
+    """What asks for the page of a list behind an id."""
+    return {"limit": 100} | ({"after": after} if after else {})
+
+
+def no_list(refused: Refused) -> bool:
+    """Whether the provider keeps no such list at all."""
+    return refused.status in (404, 405, 501)
+
+
 def _is_page(page: Any) -> bool:
     return isinstance(getattr(page, "data", None), list)
 

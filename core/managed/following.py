@@ -15,7 +15,7 @@ from typing import Any
 from core.errors import UserError
 from core.jobs import queue
 from core.jobs.context import JobContext
-from core.managed.calls import Provider
+from core.managed.calls import Provider, behind
 
 # Their names and ours; of two for one of ours, the later one is the better measurement.
 NAMES = {
@@ -121,9 +121,7 @@ class Follower:
         """Oldest first. The pages are read back to the first event that is known."""
         fresh = []
         for event in self._provider.all(
-            lambda client, after: client.fine_tuning.jobs.list_events(
-                self._remote_job_id, limit=100, **({"after": after} if after else {})
-            ),
+            lambda client, after: client.fine_tuning.jobs.list_events(self._remote_job_id, **behind(after)),
             patience_s=0,
         ):
             if event.id in self._seen:

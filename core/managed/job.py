@@ -2,30 +2,45 @@
 
 Files carry the hash of their content in their name, and are looked for before they are uploaded. The job there carries
 a mark made of all that determines it, and is looked for before it is created; providers that keep no marks are told
-by which jobs were there before. What has been reached is in a file of the job's own before the next step is taken.
+by which jobs were there before. What has been reached is in a file before the next step is taken, see `Reached`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
 from core.jobs.context import JobContext, Stopped
-from core.managed.calls import Passing, Provider, Refused, is_thing
+from core.managed.calls import Passing, Provider, Refused, behind, is_thing, no_list, span
 from core.managed.following import Follower
 from core.managed.outgoing import lines, remote_name
 from core.managed.plan import TuneSettings
 from core.managed.providers import on_this_machine, rules_of
 from core.managed.reached import Reached
+from core.managed.remote_jobs import (
+    ENDED,
+    ENDED_BADLY,
+    MARK,
+    all_jobs,
+    cancel_ours,
+    cancel_remote,
+    created_before,
+    hyperparameters_of,
+    looked_at,
+    status_of,
+)
 from core.models.services import OF_SERVICE, service
 
 # How often the provider is asked how far it is: our own server, and others.
 NEAR_S, FAR_S = 2.0, 10.0
 FILE_POLL_S = 2.0
-MARK = "lowest_rung"
-ENDED_BADLY = ("failed", "cancelled")
+# Some say that a job has succeeded a moment before they name its model.
+MODEL_WITHIN_S = 600.0
+# Less than the quarter of an hour after which a job that should stop is ended by force.
+CANCEL_PATIENCE_S = 600.0
 # Statuses of a file that is not ready yet, of OpenAI and of Azure.
 FILE_NOT_READY = ("uploaded", "pending", "running", "notRunning")
 # A little more than confirmed is rounding, and tokens that only the provider's own counting sees.
@@ -58,20 +73,25 @@ class ManagedTune:
     def __init__(self, context: JobContext) -> None:
         spec = context.spec
         self.context = context
-        self.reached = Reached(context)
+        self.reached = Reached(spec["key"], context.note)
         self.settings = TuneSettings.model_validate(spec["settings"])
         self.service = service(spec["service"])
         self.provider = Provider(self.service, context.check_stop, self._say)
         self._message = ""
         if self.reached["remote_status"] in ENDED_BADLY:
             # Resumed after it ended badly there: a person wants it to be tried once more.
-            self.reached.note(remote_job_id=None, remote_status=None, jobs_before=None, perhaps_created=False)
+            self.reached.note(remote_job_id=None, remote_status=None, perhaps_created=False)
 
     def upload(self) -> None:
         """Make sure that the files are there; nothing is sent once the job is created."""
         if self.reached["remote_job_id"]:
             return
         spec = self.context.spec
+        if self.service.url != spec["url"]:
+            raise UserError(
+                f"The address of {self.service.name} has changed since this fine-tune was confirmed; nothing was sent.",
+                "Start it anew for the new address.",
+            )
         sent = [("train", spec["training_hash"], "file_id")]
         if spec["validation_hash"]:
             sent.append(("validation", spec["validation_hash"], "validation_file_id"))
@@ -88,12 +108,12 @@ class ManagedTune:
         if self.reached["remote_job_id"]:
             return
         self._say(f"Creating the job at {self.service.name}")
-        if self.reached["jobs_before"] is None:
-            self.reached.note(jobs_before=[job.id for job in self._jobs()])
+        if not self.reached["perhaps_created"]:
+            self.reached.note(jobs_before=[job.id for job in all_jobs(self.provider, self.reached)])
         tries = self.provider.tries()
         while True:
             self.context.check_stop()
-            job = self._created_before()
+            job = created_before(self.provider, self.reached, self.context.spec)
             if job is None:
                 before = self.reached["perhaps_created"]
                 self.reached.note(perhaps_created=True)
@@ -107,7 +127,7 @@ class ManagedTune:
                         self.reached.note(perhaps_created=before)
                     tries(trouble)
                     continue
-            self.reached.note(remote_job_id=job.id, remote_status=job.status)
+            self.reached.note(remote_job_id=job.id, remote_status=status_of(job))
             self.context.log(f"The job at {self.service.name} is {job.id}.")
             return
 
@@ -115,17 +135,25 @@ class ManagedTune:
         """Tell what the provider does until it is done. Raises UserError when it ends badly there."""
         follower = Follower(self.context, self.provider, self.reached["remote_job_id"])
         pause = NEAR_S if on_this_machine(self.service) else FAR_S
+        succeeded_at: float | None = None
         while True:
-            job = self.provider.ask(
-                lambda client: client.fine_tuning.jobs.retrieve(self.reached["remote_job_id"]), is_thing("status")
-            )
-            self.reached.note(remote_status=job.status)
+            job = looked_at(self.provider, self.reached["remote_job_id"])
+            status = status_of(job)
+            self.reached.note(remote_status=status)
             follower.look(job)
             self._hold_to_the_sum(job)
-            if job.status in ENDED_BADLY:
+            if status in ENDED_BADLY:
                 raise self._ended_badly(job)
-            if job.status == "succeeded" and isinstance(job.fine_tuned_model, str):
-                break
+            if status == "succeeded":
+                if isinstance(job.fine_tuned_model, str):
+                    break
+                succeeded_at = succeeded_at or time.monotonic()
+                if time.monotonic() - succeeded_at > MODEL_WITHIN_S:
+                    raise UserError(
+                        f"{self.service.name} says that the job has succeeded, and names no model after "
+                        f"{span(MODEL_WITHIN_S)}.",
+                        "Look there; resume this one to look again.",
+                    )
             self.provider.rest(pause)
         follower.finish(job)
         tokens, usd = job.trained_tokens, self.context.spec["usd_per_million"]
@@ -142,12 +170,7 @@ class ManagedTune:
     def cancel(self) -> None:
         """Cancel the job there, also one that may have been created in the moment of stopping."""
         self.provider = Provider(self.service, say=self._say)
-        if not self.reached["remote_job_id"] and self.reached["perhaps_created"]:
-            found = self._created_before()
-            if found is not None:
-                self.reached.note(remote_job_id=found.id, remote_status=found.status)
-        if self.reached["remote_job_id"]:
-            self.reached.note(remote_status=cancel_remote(self.provider, self.reached["remote_job_id"]))
+        cancel_ours(self.provider, self.reached, self.context.spec, patience_s=CANCEL_PATIENCE_S)
 
     def _written(self, split: str, wanted: str) -> Path:
         """The split as the file to send. Raises UserError when it is not what was checked and confirmed."""
@@ -199,12 +222,12 @@ class ManagedTune:
 
     def _file_named(self, name: str, size: int) -> str | None:
         try:
-            files = self.provider.all(lambda client, after: client.files.list(**_behind(after)))
+            files = self.provider.all(lambda client, after: client.files.list(**behind(after)))
             for file in files:
                 if (file.filename, file.bytes) == (name, size) and file.status not in ("error", "deleted"):
                     return str(file.id)
         except Refused as refused:
-            if not _no_list(refused):
+            if not no_list(refused):
                 raise
         return None
 
@@ -237,45 +260,13 @@ class ManagedTune:
             asked["hyperparameters"] = chosen
         return client.fine_tuning.jobs.create(**asked)
 
-    def _created_before(self) -> Any | None:
-        """The job of this content that is there already, and has not ended badly.
-
-        By its mark; without one, it is a job on our file that was not there before we asked for one.
-        """
-        before = set(self.reached["jobs_before"] or [])
-        for job in self._jobs():
-            if job.status in ENDED_BADLY:
-                continue
-            marks = job.metadata if isinstance(job.metadata, dict) else {}
-            if marks.get(MARK) == self.context.spec["key"]:
-                return job
-            ours = job.training_file == self.reached["file_id"] and MARK not in marks
-            if ours and self.reached["perhaps_created"] and job.id not in before:
-                return job
-        return None
-
-    def _jobs(self) -> list[Any]:
-        """All jobs there; none where it keeps no list. Raises UserError when one may have been made unseen."""
-        try:
-            return list(self.provider.all(lambda client, after: client.fine_tuning.jobs.list(**_behind(after))))
-        except Refused as refused:
-            if not _no_list(refused):
-                raise
-            if self.reached["perhaps_created"]:
-                raise UserError(
-                    f"{self.service.name} may have created the job before the connection failed, and has no list of "
-                    "jobs to look it up in.",
-                    "Look there. If there is none, start the fine-tune anew with another seed.",
-                ) from refused
-            return []
-
     def _hold_to_the_sum(self, job: Any) -> None:
         """Cancel what the provider makes longer than was confirmed. Raises UserError."""
-        spec, epochs = self.context.spec, getattr(job.hyperparameters, "n_epochs", None)
+        spec, epochs = self.context.spec, hyperparameters_of(job).get("n_epochs")
         if not spec["usd_per_million"] or spec["confirmed_usd"] is None or not isinstance(epochs, int):
             return
         cost = spec["tokens"] * epochs * spec["usd_per_million"] / 1e6
-        if job.status in (*ENDED_BADLY, "succeeded") or cost <= spec["confirmed_usd"] * TOLERANCE + TOLERANCE_USD:
+        if status_of(job) in ENDED or cost <= spec["confirmed_usd"] * TOLERANCE + TOLERANCE_USD:
             return
         status = cancel_remote(self.provider, job.id)
         self.reached.note(remote_status=status)
@@ -287,7 +278,7 @@ class ManagedTune:
 
     def _ended_badly(self, job: Any) -> UserError:
         where = f"at {self.service.name}"
-        if job.status == "cancelled":
+        if status_of(job) == "cancelled":
             return UserError(f"The job was cancelled {where}.", "Resume this one to have it created there once more.")
         error = job.error
         said, code = getattr(error, "message", None), getattr(error, "code", None)
@@ -298,28 +289,5 @@ class ManagedTune:
         )
 
     def _say(self, message: str) -> None:
-        done, total = self.reached.steps
-        self.context.progress(done, total, message)
-
-
-def cancel_remote(provider: Provider, remote_job_id: str, *, patience_s: float | None = None) -> str:
-    """Cancel a job there; the status it has then, which may be that it had ended before. Raises UserError."""
-    jobs = provider.client.fine_tuning.jobs
-    try:
-        job = provider.ask(lambda _: jobs.cancel(remote_job_id), is_thing("status"), patience_s=patience_s)
-    except Refused as refused:
-        if refused.status not in (400, 404, 409, 422):
-            raise
-        # It has ended already, or is gone.
-        if refused.status == 404:
-            return "cancelled"
-        job = provider.ask(lambda _: jobs.retrieve(remote_job_id), is_thing("status"), patience_s=patience_s)
-    return str(job.status)
-
-
-def _behind(after: str | None) -> dict[str, Any]:
-    return {"limit": 100} | ({"after": after} if after else {})
-
-
-def _no_list(refused: Refused) -> bool:
-    return refused.status in (404, 405, 501)
+        notes = self.context.notes
+        self.context.progress(notes.get("steps", 0), notes.get("total_steps", 0), message)

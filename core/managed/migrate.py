@@ -17,7 +17,8 @@ from core.forecast.hyperparameters import recipe_for
 from core.jobs.background import in_background
 from core.ladder import Climb, Submit, climb
 from core.managed.calendar import Notice
-from core.managed.calls import Provider, Refused, is_thing
+from core.managed.calls import Provider, Refused, behind, is_thing
+from core.managed.remote_jobs import AUTO, HYPERPARAMETERS, hyperparameters_of, status_of
 from core.models.catalogue import BUNDLED_MODEL
 from core.models.services import OF_SERVICE, service
 from core.settings import get_settings
@@ -27,8 +28,8 @@ from core.train.recipe import Recipe
 # Somebody waits for the page.
 LIST_PATIENCE_S, DOWNLOAD_PATIENCE_S = 5.0, 60.0
 MOST_LISTED = 200
-AUTO = "auto"
-HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
+# No provider takes larger files; what is longer is no training file.
+MOST_BYTES = 1e9
 # A recipe knows no larger seeds.
 SEEDS = 2**32
 
@@ -68,8 +69,7 @@ def existing(service_name: str) -> list[RemoteTune]:
     """The newest fine-tunes at a provider. Raises UserError."""
     provider, found = Provider(service(service_name)), []
     for job in provider.all(
-        lambda client, after: client.fine_tuning.jobs.list(limit=100, **({"after": after} if after else {})),
-        patience_s=LIST_PATIENCE_S,
+        lambda client, after: client.fine_tuning.jobs.list(**behind(after)), patience_s=LIST_PATIENCE_S
     ):
         if isinstance(job.training_file, str) and isinstance(job.model, str):
             found.append(_tune(job))
@@ -161,26 +161,14 @@ def _tune(job: Any) -> RemoteTune:
     return RemoteTune(
         id=job.id,
         model=job.model,
-        status=str(job.status),
+        status=status_of(job),
         fine_tuned_model=job.fine_tuned_model if isinstance(job.fine_tuned_model, str) else None,
         created_at=dt.datetime.fromtimestamp(created, dt.UTC) if isinstance(created, int | float) else None,
-        hyperparameters=_hyperparameters(job),
+        hyperparameters=hyperparameters_of(job),
         training_file=job.training_file,
         validation_file=job.validation_file if isinstance(job.validation_file, str) else None,
         seed=job.seed if isinstance(job.seed, int) else 0,
     )
-
-
-def _hyperparameters(job: Any) -> dict[str, Any]:
-    """Where the API has them now, else where it had them first; what is neither a number nor "auto" is left out."""
-    supervised = getattr(getattr(job, "method", None), "supervised", None)
-    found: dict[str, Any] = {}
-    for place in (job.hyperparameters, getattr(supervised, "hyperparameters", None)):
-        for name in HYPERPARAMETERS:
-            value = getattr(place, name, None)
-            if value == AUTO or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0):
-                found.setdefault(name, value)
-    return found
 
 
 def _downloaded(provider: Provider, file_id: str, path: Path) -> File:
@@ -190,6 +178,11 @@ def _downloaded(provider: Provider, file_id: str, path: Path) -> File:
         with client.files.with_streaming_response.content(file_id) as response, path.open("wb") as out:
             for piece in response.iter_bytes():
                 out.write(piece)
+                if out.tell() > MOST_BYTES:
+                    raise UserError(
+                        f"The file {file_id} at {provider.name} is larger than {MOST_BYTES / 1e6:,.0f} MB.",
+                        "Import your own copy of a part of it on the Data page, and train on that.",
+                    )
 
     try:
         known = provider.ask(lambda client: client.files.retrieve(file_id), is_thing(), patience_s=LIST_PATIENCE_S)

@@ -23,6 +23,7 @@ from core.jobs import queue
 from core.managed.calendar import Notice, notices
 from core.managed.outgoing import Check, Outgoing
 from core.managed.providers import Kind, kind_of, known_model, on_this_machine, rules_of, training_price
+from core.managed.remote_jobs import ENDED_BADLY
 from core.managed.tokens import counter, usual_epochs
 from core.models.services import Service, service
 from core.settings import get_settings
@@ -71,6 +72,7 @@ class Prepared:
     """
 
     service: str
+    url: str
     kind: Kind
     base_model: str
     dataset_id: int
@@ -140,6 +142,7 @@ def prepare(
     key = _key(asked, base_model, training, validation, settings)
     return Prepared(
         service=service_name,
+        url=asked.url,
         kind=kind_of(asked),
         base_model=base_model,
         dataset_id=dataset_id,
@@ -183,6 +186,7 @@ def start(prepared: Prepared, confirmed_usd: float | None) -> int:
             "managed",
             {
                 "service": prepared.service,
+                "url": prepared.url,
                 "model": prepared.base_model,
                 "dataset_id": prepared.dataset_id,
                 "name": prepared.dataset_name,
@@ -267,8 +271,9 @@ def _earlier(key: str) -> int | None:
 
 
 def _goes_on(job: Job) -> bool:
-    """Whether a job that ended here has left one at the provider that may not have."""
-    return bool(job.notes.get("remote_job_id")) and job.notes.get("remote_status") not in ("failed", "cancelled")
+    """Whether a job that ended here may have left one at the provider that has not ended badly."""
+    left = job.notes.get("remote_job_id") or job.notes.get("perhaps_created")
+    return bool(left) and job.notes.get("remote_status") not in ENDED_BADLY
 
 
 def _again(job: Job) -> int:

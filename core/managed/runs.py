@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from core.errors import UserError
 from core.jobs import queue
 from core.managed.calendar import Notice, model_notices
 from core.managed.calls import Provider
-from core.managed.job import cancel_remote
 from core.managed.providers import kind_of, training_price
+from core.managed.reached import Reached
+from core.managed.remote_jobs import ENDED, cancel_ours
 from core.models.services import OF_SERVICE, service, services
 from core.store.database import lock, session
 from core.store.tables import Job
 
 # What our own statuses are called while the provider has none yet.
 BEFORE = {"queued": "waiting", "running": "preparing", "done": "succeeded"}
-ENDED = ("succeeded", "failed", "cancelled")
 # A page waits for the provider's answer to a cancellation no longer than this.
 CANCEL_PATIENCE_S = 5.0
+NOTHING = "It was stopped before there was anything to cancel at the provider."
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,10 @@ def stop_following(job_id: int) -> None:
 
 
 def can_cancel(run: ManagedRun) -> bool:
-    """Whether there is anything to cancel: work of ours that is under way, or a job there that has not ended."""
-    return run.following or (run.remote_job_id is not None and run.status not in ENDED)
+    """Whether there is anything to cancel: work of ours that is under way, or a job there that may not have ended."""
+    notes = run.job.notes
+    there = notes.get("remote_job_id") is not None or notes.get("perhaps_created")
+    return run.following or (bool(there) and notes.get("remote_status") not in ENDED)
 
 
 def cancel(job_id: int) -> str:
@@ -102,12 +106,14 @@ def cancel(job_id: int) -> str:
         queue.request_stop(job_id, "discard")
         if queue.get(job_id).status in queue.ACTIVE:
             return f"It is being cancelled at {run.service}."
-    if run.remote_job_id is None:
-        return "It was stopped before there was anything to cancel at the provider."
-    if run.status in ENDED:
-        return f"It had ended at {run.service} already: {run.status}."
-    status = cancel_remote(Provider(service(run.service)), run.remote_job_id, patience_s=CANCEL_PATIENCE_S)
-    _note(job_id, remote_status=status)
+    reached = Reached(run.job.spec["key"], partial(_note, job_id))
+    if reached["remote_status"] in ENDED:
+        return f"It had ended at {run.service} already: {reached['remote_status']}."
+    if not reached["remote_job_id"] and not reached["perhaps_created"]:
+        return NOTHING
+    status = cancel_ours(Provider(service(run.service)), reached, run.job.spec, patience_s=CANCEL_PATIENCE_S)
+    if not status:
+        return f"{run.service} lists no job of this fine-tune that could be cancelled."
     return f"At {run.service} it is {status}."
 
 

@@ -43,7 +43,10 @@ class Shape:
     @classmethod
     def schema(cls, schema: dict[str, Any]) -> Shape:
         """JSON that `schema` accepts, its properties in the order in which they stand there."""
-        return cls("schema", json.dumps(schema))
+        try:
+            return cls("schema", json.dumps(schema))
+        except RecursionError as error:
+            raise ShapeRefused("The JSON schema is nested too deeply.", "Define its parts under $defs.") from error
 
     @classmethod
     def regex(cls, pattern: str) -> Shape:
@@ -74,17 +77,21 @@ class Compiler:
     def _compiled(self, shape: Shape) -> LLMatcher:
         from llguidance import LLMatcher
 
-        if shape.kind == "regex":
-            grammar = LLMatcher.grammar_from_regex(shape.text)
-        else:
-            grammar = LLMatcher.grammar_from_json_schema(shape.text, overrides={"whitespace_pattern": BLANKS})
+        try:
+            if shape.kind == "regex":
+                grammar = LLMatcher.grammar_from_regex(shape.text)
+            else:
+                grammar = LLMatcher.grammar_from_json_schema(shape.text, overrides={"whitespace_pattern": BLANKS})
+        except ValueError as error:  # nested too deeply
+            raise _refused(shape, str(error)) from error
         matcher = LLMatcher(self._ours, grammar, log_level=0)
+        if not matcher.is_error():
+            # Some turn out to be endless, or too large, at their first token only.
+            tried = matcher.deep_copy()
+            tried.compute_bitmask()
+            matcher = tried if tried.is_error() else matcher
         if matcher.is_error():
-            what = "regular expression" if shape.kind == "regex" else "JSON schema"
-            raise ShapeRefused(
-                f"The {what} cannot be held to: {_reason(matcher.get_error())}.",
-                "Leave that part out, or check it in the answer yourself.",
-            )
+            raise _refused(shape, matcher.get_error())
         return matcher
 
 
@@ -112,9 +119,19 @@ class Matcher:
         logits.masked_fill_(allowed.to(logits.device) == 0, float("-inf"))
 
     def add(self, token: int) -> bool:
-        """Take the chosen token; whether the answer is complete now, and nothing more could come."""
+        """Take the chosen token; whether the answer is complete now, and nothing more could come.
+
+        A shape that became too large by this token is none that is complete: `rule_out` says so.
+        """
         self._matcher.consume_token(token)
-        return self._matcher.is_stopped()
+        return self._matcher.is_stopped() and not self._matcher.is_error()
+
+
+def _refused(shape: Shape, error: str) -> ShapeRefused:
+    what = "regular expression" if shape.kind == "regex" else "JSON schema"
+    return ShapeRefused(
+        f"The {what} cannot be held to: {_reason(error)}.", "Leave that part out, or check it in the answer yourself."
+    )
 
 
 def _reason(error: str) -> str:

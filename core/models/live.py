@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from core.errors import UserError
 from core.models.constraint import Compiler
-from core.models.live_answer import Answer, Asked, Piece, Token
+from core.models.live_answer import FAILED, Answer, Asked, Piece, Token
 from core.models.live_rows import Row
 from core.models.loading import LoadedModel
 from core.models.local import LocalGenerator
@@ -35,11 +35,11 @@ MOST_WAITING = 512
 WINDOW_S = 10.0
 # Tokens whose text is remembered.
 MOST_DESCRIBED = 10_000
-CLOSED = "The model was taken off the server."
+CLOSED, AGAIN = "The model was taken off the server.", "Ask again in a moment."
 
 
 class Busy(UserError):
-    """Too many requests wait already; later there will be fewer."""
+    """Not now: too many requests wait already, or the model is just being taken off the server."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ class Engine:
         """The most tokens of a prompt and its answer: what the model reads, or what the memory holds."""
         return self._work.longest
 
+    @cached_property
+    def longest_token(self) -> int:
+        """The most characters that one token stands for."""
+        return max(map(len, self.loaded.tokenizer.get_vocab()))
+
     def tokenize(self, chat: Sequence[Message]) -> list[int]:
         """The chat as every rung puts it to the model. Raises UserError where its template has no place for a turn."""
         return self._tokenize(chat)
@@ -87,7 +92,7 @@ class Engine:
     def ask(self, asked: Asked) -> Answer:
         """Begin an answer. An adapter that is not in memory, or a new shape, is opened first: up to seconds.
 
-        Raises UserError when it cannot be answered, and Busy when too many wait.
+        Raises UserError when it cannot be answered, and Busy when it cannot now.
         """
         if not asked.prompt:
             raise UserError("The prompt is empty.", "Write something to go on from.")
@@ -98,7 +103,9 @@ class Engine:
                 "Shorten the conversation, or ask for a shorter answer.",
             )
         self._check_waiting()
-        matcher = self._compiler().matcher(asked.shape) if asked.shape else None
+        # Made here for logprobs too: the engine's thread, which needs it for them, has others to serve.
+        compiler = self._compiler() if asked.shape or asked.logprobs is not None else None
+        matcher = compiler.matcher(asked.shape) if compiler and asked.shape else None
         if asked.adapter:
             self._open(asked.adapter)
         answer = Answer(len(asked.prompt), self._wake)
@@ -128,7 +135,7 @@ class Engine:
 
     def _check_waiting(self) -> None:
         if self._closed:
-            raise UserError(CLOSED, "Start the server again.")
+            raise Busy(CLOSED, AGAIN)
         if self._waiting >= MOST_WAITING:
             raise Busy(f"{MOST_WAITING} requests wait for this model already.", "Try again in a while.")
 
@@ -139,7 +146,7 @@ class Engine:
         opened: Future[bool] = Future()
         with self._changed:
             if self._closed:
-                raise UserError(CLOSED, "Start the server again.")
+                raise Busy(CLOSED, AGAIN)
             self._to_open.append((adapter, opened))
         self._wake()
         opened.result()
@@ -163,13 +170,20 @@ class Engine:
                     to_open = list(self._to_open)
                     self._to_open.clear()
                 self._open_all(to_open)
-                written = self._work.turn()
+                written = self._turn()
                 busy = written is not None
                 self._count(written or 0)
-        except Exception:
-            log.exception("The engine stopped.")
         finally:
             self._end()
+
+    def _turn(self) -> int | None:
+        """A turn. One that fails outside the passes, which guard themselves, costs its answers and not the engine."""
+        try:
+            return self._work.turn()
+        except Exception:
+            log.exception("A turn failed.")
+            self._work.end_all(FAILED)
+            return None
 
     def _open_all(self, wanted: Sequence[tuple[Path, Future[bool]]]) -> None:
         for adapter, opened in wanted:
@@ -191,7 +205,7 @@ class Engine:
             self._work.waiting.extend(self._asked)
             self._asked.clear()
             for _, opened in self._to_open:
-                opened.set_exception(UserError(CLOSED, "Start the server again."))
+                opened.set_exception(Busy(CLOSED, AGAIN))
             self._to_open.clear()
         self._work.close(CLOSED)
 

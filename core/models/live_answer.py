@@ -16,6 +16,8 @@ from core.models.constraint import Shape
 # Within Token the name is taken.
 Bytes = bytes
 Finish = Literal["stop", "length", "error", "cancelled"]
+# What clients hear of an error that nobody foresaw: its own words may name folders.
+FAILED = "The model failed while it answered. The log says more."
 
 log = logging.getLogger(__name__)
 

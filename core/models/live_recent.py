@@ -40,7 +40,7 @@ class Recent:
         if best is None or (shared := common(best[1], tokens)) < WORTH:
             return 0, None
         self._entries.move_to_end(best[0])
-        return shared, self._entries[best[0]][1]
+        return shared, _beginning(self._entries[best[0]][1], shared)
 
     def forget(self, adapter: Path | None) -> None:
         """Drop what `adapter` read."""

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from core.errors import UserError
+from core.models.live_answer import FAILED
 from core.models.live_lanes import AloneLane, Lane, SlotLane
 from core.models.live_recent import WORTH, Recent, common
 from core.models.live_rows import Describe, Row, next_tokens
@@ -115,12 +116,15 @@ class Work:
         self._groups[adapter] = None if self._networks.mixes(adapter) else adapter
         return True
 
-    def close(self, error: str) -> None:
-        """End all answers with this error."""
+    def end_all(self, error: str) -> None:
+        """End all answers with this error, and begin anew with empty slots."""
         for row in [*self.rows, *self.waiting]:
             row.give_up("error", error)
         self._lanes.clear()
         self.waiting.clear()
+
+    def close(self, error: str) -> None:
+        self.end_all(error)
         self._opener.shutdown(wait=False, cancel_futures=True)
 
     @torch.inference_mode()
@@ -150,9 +154,11 @@ class Work:
                 break
             try:
                 placed = self._place(row)
-            except UserError as error:
+            except Exception as error:
+                if not isinstance(error, UserError):
+                    log.exception("A request could not be begun.")
                 self.waiting.remove(row)
-                row.give_up("error", str(error))
+                row.give_up("error", _said(error))
                 continue
             if placed:
                 self.waiting.remove(row)
@@ -266,8 +272,8 @@ class Work:
     def _write(self) -> int:
         written = 0
         for lane in list(self._lanes.values()):
-            self._move_outgrown(lane)
             with self._guarded(lane):
+                self._move_outgrown(lane)
                 written += self._take(lane, *lane.write())
         return written
 
@@ -291,13 +297,15 @@ class Work:
         for row in [row for row in lane.rows if lane.has_outgrown(row)]:
             so_far = lane.holds(row, row.read)
             lane.remove(row)
+            # It waits before room is looked for: should that fail, it is not lost.
+            self.waiting.insert(0, row)
+            read, row.read = row.read, 0
             wider = self._lane(row)
             if self._room(wider):
+                self.waiting.remove(row)
                 wider.add(row)
                 wider.begin(row, so_far)
-            else:
-                row.read = 0
-                self.waiting.insert(0, row)
+                row.read = read
 
     @contextmanager
     def _guarded(self, lane: Lane) -> Iterator[None]:
@@ -308,7 +316,11 @@ class Work:
             log.exception("A pass failed.")
             self._lanes = {key: each for key, each in self._lanes.items() if each is not lane}
             for row in lane.rows:
-                row.give_up("error", f"The model failed while it answered: {str(error) or type(error).__name__}")
+                row.give_up("error", _said(error))
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else FAILED
 
 
 def _least(each: tuple[Lane, Row]) -> float:

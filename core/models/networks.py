@@ -42,6 +42,9 @@ class Networks:
 
         Raises UserError when it cannot be opened. It stays switched until the next call.
         """
+        # In memory it answers on, should its folder be deleted meanwhile.
+        if self._whole is not None and self._whole[0] == adapter:
+            return self._whole[1]
         if adapter is not None and is_whole_model(adapter):
             return self._tuned(adapter)
         if adapter is not None:
@@ -118,9 +121,8 @@ class Networks:
             self._switched = ""
 
     def _tuned(self, folder: Path) -> Any:
-        if self._whole is None or self._whole[0] != folder:
-            self._whole = None  # frees the other first
-            self._whole = (folder, load_model(str(folder)).model)
+        self._whole = None  # frees the other first
+        self._whole = (folder, load_model(str(folder)).model)
         return self._whole[1]
 
     def _strip(self, name: str) -> None:

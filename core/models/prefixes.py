@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 # A beginning of so many tokens that so many prompts share is held for all of them, rather than copied to each: fewer
-# do not pay for attention in two parts.
+# pay neither for attention in two parts nor for the memory, since the slots of neighbours are long anyway.
 HELD_TOKENS = 48
-HELD_BY = 4
+HELD_BY = 16
 
 
 @dataclass

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # How often finished answers are handed over, and how often it is asked whether to stop.
 BEAT_S = 0.5
+# Colder than this only the likeliest token has a chance, and dividing by it leaves no numbers.
+COLDEST = 1e-4
 
 
 @dataclass
@@ -83,7 +85,7 @@ def choose(logits: torch.Tensor, rows: Sequence[Row], sampling: Sampling) -> lis
     """
     import torch
 
-    if sampling.temperature == 0:
+    if sampling.temperature < COLDEST or sampling.top_p == 0:
         likeliest: list[int] = logits.argmax(-1).tolist()
         return likeliest
     shares = (logits.float() / sampling.temperature).softmax(-1)

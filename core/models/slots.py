@@ -99,6 +99,11 @@ class Slots:
             [*range(start - before, start - before + len(row)), *[spare] * (longest - len(row))]
             for row, start, before in zip(tokens, starts, held, strict=True)
         ]
+        # What pads a row stands nowhere: the spare column may lie beyond the last position that the model knows.
+        positions = [
+            [*range(start, start + len(row)), *[0] * (longest - len(row))]
+            for row, start in zip(tokens, starts, strict=True)
+        ]
         self.first = first
         self.end = max(start - before + len(row) for row, start, before in zip(tokens, starts, held, strict=True))
         self.places = torch.tensor(columns, device=self._device)
@@ -108,7 +113,7 @@ class Slots:
         logits: torch.Tensor = network(
             input_ids=torch.tensor(ids, device=self._device),
             attention_mask=mask.masked_fill_(hidden, torch.finfo(mask.dtype).min),
-            position_ids=self.places + torch.tensor(held, device=self._device)[:, None],
+            position_ids=torch.tensor(positions, device=self._device),
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,

@@ -15,7 +15,7 @@ from core.data.dataset import examples_of
 from core.data.example import Example
 from core.evaluate.metrics import metric_named
 from core.evaluate.metrics.registry import Answer
-from core.evaluate.statistics import compare
+from core.evaluate.statistics import DELTA, compare
 from core.evaluate.suggest import suggest
 from core.models.generation import Request, Sampling
 from core.models.loading import LoadedModel
@@ -29,6 +29,8 @@ EXAMPLES = 20
 MAX_NEW_TOKENS = 128
 # So many of the answers that differ are kept to be read.
 SHOWN = 5
+# What stands in place of an answer that could not be had, such as to a question beyond the model's context.
+NO_ANSWER = "No answer was had: "
 
 Verdict = Literal["same", "equivalent", "different"]
 OnProgress = Callable[[float, float, str], None]
@@ -111,18 +113,20 @@ def answers_of(loaded: LoadedModel, network: Any, questions: Questions, progress
     requests = [Request(chat) for chat in questions.chats]
     for batch in LocalGenerator(replace(loaded, model=network)).answer(requests, Sampling(MAX_NEW_TOKENS)):
         for i, completion in batch:
-            texts[i] = completion.error or completion.text
+            texts[i] = completion.text if completion.error is None else f"{NO_ANSWER}{completion.error}"
         done += len(batch)
         progress(done)
     return texts
 
 
 def compared(questions: Questions, live: Sequence[str], exported: Sequence[str]) -> Check:
-    """Both side by side, with the verdict: good when they are the same, or score the same."""
+    """Both side by side, with the verdict: good when they are the same, or score the same and could score worse."""
     import numpy as np
 
     of = len(live)
-    parted = [i for i in range(of) if live[i] != exported[i]]
+    silent = sum(text.startswith(NO_ANSWER) for text in live)
+    # Where neither could answer, nothing was compared.
+    parted = [i for i in range(of) if live[i] != exported[i] or live[i].startswith(NO_ANSWER)]
     same = of - len(parted)
     kind = "test examples" if questions.source == "test" else "general questions"
     differences = [
@@ -137,9 +141,16 @@ def compared(questions: Questions, live: Sequence[str], exported: Sequence[str])
     level = bool((before == after).all())
     scores = f"by {questions.metric} {100 * after.mean():.1f}% and the live adapter {100 * before.mean():.1f}%"
     said = f"Answers {same} of {of} {kind} exactly as the live adapter does."
-    verdict: Verdict = "equivalent" if level or outcome.outcome == "equivalent" else "different"
-    if level:
-        text = f"{said} The others are worded differently, and each scores the same: {scores}."
+    if silent:
+        said += f" The live adapter had no answer to {silent}."
+    # An answer that scored nothing has nothing to lose: a broken export of an adapter that is never right scores alike.
+    mute = sum(before[i] < DELTA and after[i] < DELTA for i in parted)
+    telling = mute <= of / 2
+    verdict: Verdict = "equivalent" if telling and (level or outcome.outcome == "equivalent") else "different"
+    if not telling:
+        text = f"{said} It scores {scores}: most answers differ and score next to nothing, so scores cannot tell."
+    elif level:
+        text = f"{said} The others differ, and each scores the same: {scores}."
     elif verdict == "equivalent":
         text = f"{said} It scores {scores}: equivalent."
     else:

@@ -63,7 +63,8 @@ def submit(adapter: Adapter, what: What, **more: Any) -> int:
 
 def exports(adapter_id: int | None = None) -> list[Export]:
     """All exports, or those of one adapter, newest first."""
-    found = [_read(path) for path in _root().glob(f"*/{RECORD}")]
+    # One that was killed while it was moved has a folder of another name.
+    found = [_read(path) for path in _root().glob(f"*/{RECORD}") if path.parent.name.isdigit()]
     listed = [one for one in found if adapter_id is None or one.adapter_id == adapter_id]
     return sorted(listed, key=lambda one: one.id, reverse=True)
 

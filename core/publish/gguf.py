@@ -27,6 +27,12 @@ LIMIT_S = 4 * 3600.0
 # The converter draws progress bars; the end of what it says is enough to see why it failed.
 LAST_LINES, LINE_CHARACTERS = 40, 400
 POLL_S = 0.2
+# All that the programs need of the environment: keys and tokens go by too many names to be left out one by one.
+PASSED_ON = {
+    *("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS"),
+    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"),
+    *("SYSTEMROOT", "TEMP", "TMP", "USERPROFILE"),
+}
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def convert(
     """
     direct = kind if kind in PLAIN else "f16"
     first = into if direct == kind else into.with_suffix(".f16.gguf")
-    options = [str(model), "--outfile", str(first), "--outtype", direct, "--model-name", name]
+    options = [str(model), "--outfile", str(first), "--outtype", direct, f"--model-name={name}"]
     _run([*found.converter, *options], CONVERTER, log, check_stop)
     if first != into:
         if found.quantiser is None:
@@ -135,9 +141,7 @@ def open_gguf(file: Path, device: str) -> LoadedModel:
 
 def _run(command: Sequence[str], what: str, log: Callable[[str], None], check_stop: Callable[[], None]) -> None:
     """One child, without secrets in its environment; its last lines go to the log."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("LOWEST_RUNG_", "HF_", "OPENAI_"))
-    }
+    environment = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("LC_")}
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -29,6 +29,8 @@ WEIGHTS, CONFIG = FILES
 # Names of layers as they are; PEFT takes some texts for regular expressions, which can take for ever.
 _NAME = re.compile(r"[\w.]{1,200}")
 MOST_CONFIG = 1_000_000
+# Each is held against each layer; the largest models have fewer than a thousand that are tuned.
+MOST_NAMES = 2_000
 Name = Annotated[str, StringConstraints(pattern=f"^{_NAME.pattern}$")]
 
 
@@ -46,9 +48,9 @@ class Configuration(BaseModel):
     bias: Literal["none", "all", "lora_only"] = "none"
     lora_bias: bool = False
     fan_in_fan_out: bool = False
-    rank_pattern: dict[Name, int] = {}
-    alpha_pattern: dict[Name, int | float] = {}
-    modules_to_save: list[Name] | None = None
+    rank_pattern: dict[Name, int] = Field({}, max_length=MOST_NAMES)
+    alpha_pattern: dict[Name, int | float] = Field({}, max_length=MOST_NAMES)
+    modules_to_save: list[Name] | None = Field(None, max_length=MOST_NAMES)
 
     @property
     def method(self) -> str:

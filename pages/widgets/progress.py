@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.jobs import queue
 from core.managed import runs as managed
+from core.managed.remote_jobs import ENDED
 from core.store.tables import Job
 from core.train.adapters import keep_checkpoint
 from core.train.checkpoints import best_checkpoint, newest_checkpoint, step_of
@@ -76,7 +77,7 @@ def _bought(job: Job, label: str) -> str:
     if job.status == "running" and job.stop_requested_at is not None:
         return "Cancelling" if job.stop_then == "discard" else "Looking away"
     if job.status == "stopped" and job.notes.get("remote_job_id"):
-        return "Cancelled" if job.stop_then == "discard" else "Not followed"
+        return "Cancelled" if job.notes.get("remote_status") == "cancelled" else "Not followed"
     return label
 
 
@@ -181,9 +182,10 @@ def _training_stops(job: Job, where: str) -> None:
 def _bought_stops(job: Job, where: str) -> None:
     """A training at a provider: look away while it goes on there, follow it again, or end it there."""
     stopping = job.stop_requested_at is not None
-    over = job.status == "done" or job.stop_then == "discard"
     there = job.notes.get("remote_status")
-    goes_on = there is not None and there not in managed.ENDED
+    goes_on = there is not None and there not in ENDED
+    # One whose cancellation did not get through can be followed again.
+    over = job.status == "done" or (job.stop_then == "discard" and not goes_on)
     if job.status == "running":
         if st.button(
             "Stop following",

@@ -71,33 +71,40 @@ def test_keys_do_not_use_up_each_other_s_share(at: Clock) -> None:
 def test_without_a_limit_nothing_is_refused(key: ApiKey | None) -> None:
     for _ in range(100):
         limits.count_request(key)
-        limits.check_tokens(key, 1_000_000)
+        limits.take_tokens(key, 1_000_000)
         limits.spend_tokens(key, 1_000_000)
 
 
-def test_tokens_are_counted_after_the_answer_and_come_back_within_two_minutes(at: Clock) -> None:
+def test_tokens_of_prompt_and_answer_come_back_within_two_minutes(at: Clock) -> None:
     key, _ = keys.create("Anna", tokens_per_minute=1000)
-    limits.check_tokens(key, 800)
-    limits.spend_tokens(key, 950)
-    error = limited(lambda: limits.check_tokens(key, 100))
+    limits.take_tokens(key, 800)
+    limits.spend_tokens(key, 150)
+    error = limited(lambda: limits.take_tokens(key, 100))
     assert error.type == "tokens"
-    limits.check_tokens(key, 50)
+    limits.take_tokens(key, 50)
     at(121)
-    limits.check_tokens(key, 1000)
+    limits.take_tokens(key, 1000)
+
+
+def test_requests_that_begin_together_do_not_share_what_is_left_for_one(at: Clock) -> None:
+    key, _ = keys.create("Anna", tokens_per_minute=1000)
+    limits.take_tokens(key, 600)
+    # The first has not been answered yet.
+    limited(lambda: limits.take_tokens(key, 600))
 
 
 def test_an_answer_longer_than_what_was_left_leaves_no_debt(at: Clock) -> None:
     key, _ = keys.create("Anna", tokens_per_minute=100)
     limits.spend_tokens(key, 90)
     limits.spend_tokens(key, 5000)
-    limited(lambda: limits.check_tokens(key, 1))
+    limited(lambda: limits.take_tokens(key, 1))
     at(121)
-    limits.check_tokens(key, 100)
+    limits.take_tokens(key, 100)
 
 
 def test_a_prompt_that_never_fits_is_not_told_to_wait(at: Clock) -> None:
     key, _ = keys.create("Anna", tokens_per_minute=100)
-    error = limited(lambda: limits.check_tokens(key, 101))
+    error = limited(lambda: limits.take_tokens(key, 101))
     assert "Retry-After" not in error.headers
     assert "101" in error.message
 

@@ -165,7 +165,8 @@ def test_unreachable_provider_is_named(
 ) -> None:
     job_id = begin()
     monkeypatch.setattr(calls, "PATIENCE_S", 0.1)
-    services.save(services.service("there").model_copy(update={"url": "http://127.0.0.1:9/v1"}))
+    provider.server.shutdown()
+    provider.server.server_close()
     job = work(job_id)
     assert job.status == "failed" and "there could not be reached" in job.error
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from core.models import batching
+from core.models import batching, prefixes
 from core.models.attention import joined, sharing_attention
 from core.models.generation import Request, Sampling
 from core.models.loading import LoadedModel, load_model
@@ -41,6 +41,11 @@ def answers(generator: LocalGenerator, asked: list[list[Message]], adapter: Path
     requests = [Request(chat, adapter) for chat in asked]
     found = {i: completion for batch in generator.answer(requests, GREEDY) for i, completion in batch}
     return [found[i].text for i in range(len(asked))]
+
+
+@pytest.fixture(autouse=True)
+def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefixes, "HELD_BY", 4)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from core.models import live, live_work
 from core.models.constraint import Shape, ShapeRefused
 from core.models.generation import Request, Sampling
 from core.models.live import Answer, Asked, Busy, Engine, Piece
+from core.models.live_answer import FAILED
 from core.models.live_answer import Answer as Told
 from core.models.live_rows import Row
 from core.models.live_text import Speech
@@ -562,7 +563,7 @@ def test_failed_pass_ends_its_own_answers_with_a_sentence(engine: Engine, monkey
     monkeypatch.setattr(Slots, "run", broken)
     failing.set()
     end = last(engine.ask(Asked(engine.tokenize(chat(0)), max_new_tokens=3)))
-    assert (end.finish_reason, end.error) == ("error", "The model failed while it answered: out of memory")
+    assert (end.finish_reason, end.error) == ("error", FAILED)
     assert last(engine.ask(Asked(engine.tokenize(chat(0)), max_new_tokens=3))).finish_reason == "length"
 
 

@@ -18,6 +18,7 @@ from core.jobs import launcher, queue, run
 from core.managed import calls
 from core.managed import job as managed_job
 from core.managed.providers import THIS_MACHINE
+from core.managed.reached import Reached
 from core.models import services
 from core.models.services import Service
 from core.store.database import session
@@ -210,6 +211,7 @@ def test_what_is_not_followed_can_still_be_cancelled_there(
         found.notes = {key: value for key, value in job.notes.items() if key != "fine_tuned_model"} | {
             "remote_status": "running"
         }
+    Reached(job.spec["key"], lambda **_: None).note(remote_status="running")
     app = open_page("train", managed=job.id)
     assert "It goes on at the provider" in texts(app)
     assert "Follow again" in labels(app)
