@@ -23,7 +23,7 @@ from core.api.models import Models
 from core.api.stats import Stats
 from core.api.vllm import Vllm
 from core.models import loading
-from core.models.live import Asked, Engine
+from core.models.live import Engine
 from tests.api.conftest import Served
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
@@ -219,15 +219,6 @@ def test_a_model_that_goes_in_the_very_moment_it_is_asked_is_asked_again(client:
         client.completions.create(model=server.model, prompt="a", max_tokens=1)
     assert caught.value.status_code == 503
     assert caught.value.response.headers["retry-after"] == "1"
-
-
-@pytest.mark.integration
-def test_a_text_begun_with_what_another_client_wrote_is_answered(server: Served, client: openai.OpenAI) -> None:
-    engine, _, _ = server.models.engine_for(server.model)
-    for length in (400, 60):
-        prompt = [number % 40_000 + 100 for number in range(length)]
-        assert "".join(piece.text for piece in engine.ask(Asked(prompt, max_new_tokens=2)))
-        assert client.completions.create(model=server.model, prompt=prompt, max_tokens=2).choices[0].text
 
 
 def test_an_adapter_is_answered_by_transformers_when_vllm_ends_while_it_is_put_on(tmp_path: Path) -> None:
