@@ -16,7 +16,7 @@ from pages.widgets.errors import guard, plain
 from pages.widgets.import_form import show_refusal
 from pages.widgets.managed_before import show_notices
 from pages.widgets.managed_local import open_model, open_recipe
-from pages.widgets.managed_services import services_button
+from pages.widgets.managed_services import choose_provider, services_button
 from pages.widgets.once import once
 from pages.widgets.words import many
 
@@ -44,31 +44,20 @@ def bring_one() -> None:
 
 def _service() -> Service | None:
     """Where it was bought."""
-    saved = {service.name: service for service in services() if service.name != THIS_MACHINE}
-    key = f"{KEY}service"
-    if st.session_state.get(key) not in saved:
-        st.session_state.pop(key, None)
+    saved = [service for service in services() if service.name != THIS_MACHINE]
     if not saved:
         st.info(
             "Add the provider where your fine-tunes are, with its key: it is asked for their list.",
             title="No provider yet",
         )
-    chosen = None
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if saved:
-            chosen = st.selectbox(
-                "Provider",
-                list(saved),
-                key=key,
-                persist_state="session",
-                format_func=lambda name: f"{name} ({saved[name].url})" if name in saved else str(name),
-            )
+        chosen = choose_provider(saved, f"{KEY}service")
         services_button(KEY)
         if chosen is not None and st.button("List its fine-tunes", icon=":material/list:", key=f"{KEY}list"):
             st.session_state.pop(LISTED, None)
-            with guard(), st.spinner(f"Asking {plain(chosen)}"):
-                st.session_state[LISTED] = (chosen, existing(str(chosen)))
-    return saved.get(str(chosen))
+            with guard(), st.spinner(f"Asking {plain(chosen.name)}"):
+                st.session_state[LISTED] = (chosen.name, existing(chosen.name))
+    return chosen
 
 
 def _tune(service: Service) -> RemoteTune | None:

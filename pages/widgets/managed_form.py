@@ -18,7 +18,7 @@ from pages.widgets.errors import guard, plain, show_error
 from pages.widgets.forms import choose_dataset
 from pages.widgets.managed_before import before_start
 from pages.widgets.managed_here import our_server
-from pages.widgets.managed_services import services_button
+from pages.widgets.managed_services import choose_provider, services_button
 from pages.widgets.money import usd
 
 KEY = "managed_"
@@ -97,28 +97,17 @@ def _fill() -> None:
 
 def _service() -> Service | None:
     """The provider; with none there is a way to get one."""
-    saved = {service.name: service for service in services()}
-    key = f"{KEY}service"
-    if st.session_state.get(key) not in saved:
-        st.session_state.pop(key, None)
+    saved = services()
     if not saved:
         st.info(
             "OpenAI, Azure, any other address that speaks OpenAI's fine-tuning API, or the server of this machine, "
             "which does the same without a bill.",
             title="No provider yet",
         )
-    chosen = None
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if saved:
-            chosen = st.selectbox(
-                "Provider",
-                list(saved),
-                key=key,
-                persist_state="session",
-                format_func=lambda name: f"{name} ({saved[name].url})" if name in saved else str(name),
-            )
+        chosen = choose_provider(saved, f"{KEY}service")
         services_button(KEY)
-        if THIS_MACHINE not in saved and st.button(
+        if all(service.name != THIS_MACHINE for service in saved) and st.button(
             "Use this machine",
             icon=":material/computer:",
             key=f"{KEY}use_here",
@@ -127,7 +116,7 @@ def _service() -> Service | None:
             with guard():
                 fill(service=our_server())
                 st.rerun()
-    return saved.get(str(chosen))
+    return chosen
 
 
 def _base_model(service: Service) -> str:
