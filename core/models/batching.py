@@ -183,13 +183,18 @@ class _Batching:
         began = time.perf_counter()
         for offset in range(0, longest, width):
             piece = [row[offset : offset + width] for row in tokens]
-            self._pass(slots, first, piece, [start + offset for start in starts])
+            self.pool.check_stop()
+            slots.read(self.pool.network, first, piece, [start + offset for start in starts])
+        self._wait()
         return (time.perf_counter() - began) / max(1, sum(map(len, tokens)))
 
     def _write(self) -> None:
         """One more token for every row."""
         began = time.perf_counter()
-        logits = self._pass(self.slots, 0, [[row.last] for row in self.rows], [row.read for row in self.rows])
+        self.pool.check_stop()
+        tokens, starts = [[row.last] for row in self.rows], [row.read for row in self.rows]
+        logits = self.slots.run(self.pool.network, 0, tokens, starts)
+        self._wait()
         for row, token in zip(self.rows, choose(logits, self.rows, self.pool.sampling), strict=True):
             row.new.append(token)
         seconds = (time.perf_counter() - began) / len(self.rows)
@@ -210,14 +215,12 @@ class _Batching:
                 self.rows[slot] = last
         return done
 
-    def _pass(self, slots: Slots, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
+    def _wait(self) -> None:
+        """Until a GPU has done what was asked of it, or its time would be counted for whoever comes next."""
         import torch
 
-        self.pool.check_stop()
-        logits = slots.run(self.pool.network, first, tokens, starts)
         if self.pool.device.type == "cuda":
-            torch.cuda.synchronize(self.pool.device)  # or the time would be counted for whoever comes next
-        return logits
+            torch.cuda.synchronize(self.pool.device)
 
 
 def _alike(

@@ -91,6 +91,18 @@ class Slots:
         Rows that read more than one each must share what is held for them. Returns the logits (rows, vocabulary)
         after the last token of the longest.
         """
+        inputs = self._inputs(network, first, tokens, starts)
+        logits: torch.Tensor = network(**inputs, logits_to_keep=1).logits[:, -1]
+        return logits
+
+    @torch.inference_mode()
+    def read(self, network: Any, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> None:
+        """The same without logits: the head of a small model is a fifth of it."""
+        network.get_decoder()(**self._inputs(network, first, tokens, starts))
+
+    def _inputs(
+        self, network: Any, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]
+    ) -> dict[str, Any]:
         longest = max(map(len, tokens))
         spare = self.columns - 1
         held = [self.held(slot) for slot in range(first, first + len(tokens))]
@@ -110,16 +122,14 @@ class Slots:
         hidden = torch.arange(self.end, device=self._device) > self.places[:, None, :, None]
         mask = torch.zeros(hidden.shape, dtype=network.dtype, device=self._device)
         shared = self._sharing(first, len(tokens))
-        logits: torch.Tensor = network(
-            input_ids=torch.tensor(ids, device=self._device),
-            attention_mask=mask.masked_fill_(hidden, torch.finfo(mask.dtype).min),
-            position_ids=torch.tensor(positions, device=self._device),
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
+        return {
+            "input_ids": torch.tensor(ids, device=self._device),
+            "attention_mask": mask.masked_fill_(hidden, torch.finfo(mask.dtype).min),
+            "position_ids": torch.tensor(positions, device=self._device),
+            "past_key_values": self._cache,
+            "use_cache": True,
             **({"sharing": shared} if shared else {}),
-        ).logits[:, -1]
-        return logits
+        }
 
     def beginning(self, slot: int) -> Segment | None:
         """What is held beside the slots for the slot's row."""

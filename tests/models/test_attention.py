@@ -52,13 +52,13 @@ def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 def held(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Of each pass of batching, how many tokens were held for each row."""
     seen: list[list[int]] = []
-    run = Slots.run
+    inputs = Slots._inputs
 
-    def watched(self: Slots, network: Any, first: int, tokens: Any, starts: Any) -> torch.Tensor:
+    def watched(self: Slots, network: Any, first: int, tokens: Any, starts: Any) -> dict[str, Any]:
         seen.append([self.held(slot) for slot in range(first, first + len(tokens))])
-        return run(self, network, first, tokens, starts)
+        return inputs(self, network, first, tokens, starts)
 
-    monkeypatch.setattr(Slots, "run", watched)
+    monkeypatch.setattr(Slots, "_inputs", watched)
     return seen
 
 
