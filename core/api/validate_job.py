@@ -55,11 +55,10 @@ def run(context: JobContext) -> dict[str, Any]:
 
         training = submit_training(dataset_id, recipe, name_of(tune), submit)
     _change(tune.id, job_id=training)
-    # Asked for at the last moment: what is to stop has another number by now. Read from the record, since this process
-    # hears of it half a second later; whoever asks from here on finds the training's number.
-    mine = queue.get(context.job_id)
-    if context.stop_requested() or mine.stop_requested_at is not None:
-        queue.request_stop(training, "discard" if mine.stop_then == "discard" else "")
+    # Asked for at the last moment: what is to stop has another number by now, which whoever asks from here on finds.
+    _hear(context)
+    if context.stop_requested():
+        queue.request_stop(training, "discard" if context.stop_then == "discard" else "")
     queue.dispatch()
     return {"job_id": training}
 
@@ -130,8 +129,16 @@ def _file(param: str, public_id: str | None) -> File | None:
     return File(found.name, path=file_store.path_of(found))
 
 
+def _hear(context: JobContext) -> None:
+    """Of a request to stop that is in the record: by itself this process would hear of it half a second later."""
+    mine = queue.get(context.job_id)
+    if mine.stop_requested_at is not None:
+        context.request_stop(mine.stop_then)
+
+
 def _leave_if_stopped(context: JobContext, dataset_id: int) -> None:
     """Raise Stopped if it is to stop; what was stored for a cancelled job goes."""
+    _hear(context)
     if context.stop_requested() and context.stop_then == "discard":
         delete_dataset(dataset_id)
     context.check_stop()
