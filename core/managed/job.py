@@ -18,7 +18,7 @@ from core.managed.calls import Passing, Provider, Refused, behind, is_thing, no_
 from core.managed.following import Follower
 from core.managed.outgoing import lines, remote_name
 from core.managed.plan import TuneSettings
-from core.managed.providers import on_this_machine, rules_of
+from core.managed.providers import on_this_machine, rules_of, training_price
 from core.managed.reached import Reached
 from core.managed.remote_jobs import (
     ENDED,
@@ -32,7 +32,7 @@ from core.managed.remote_jobs import (
     looked_at,
     status_of,
 )
-from core.models.services import OF_SERVICE, service
+from core.models.services import OF_SERVICE, service, set_prices
 
 # How often the provider is asked how far it is: our own server, and others.
 NEAR_S, FAR_S = 2.0, 10.0
@@ -160,6 +160,10 @@ class ManagedTune:
         cost = tokens * usd / 1e6 if isinstance(tokens, int) and usd is not None else None
         model: str = job.fine_tuned_model
         self.reached.note(fine_tuned_model=model, trained_tokens=tokens, cost_usd=cost)
+        printed = training_price(self.service, self.context.spec["model"])
+        if printed is not None and printed.token_price is not None:
+            # What a comparison with it will cost, and when its spending cap is reached.
+            set_prices(self.service.name, model, (printed.token_price.input, printed.token_price.output))
         return {
             "fine_tuned_model": model,
             "model_id": f"{OF_SERVICE}{self.service.name}/{model}",

@@ -46,12 +46,13 @@ def endpoint_of(model_id: str) -> tuple[Endpoint, str]:
     if model_id.startswith(OF_SERVICE):
         name, model = split_id(model_id)
         saved = service(name)
+        price_input, price_output = saved.prices.get(model, (saved.price_input, saved.price_output))
         return (
             Endpoint(
                 saved.url,
                 key_of(saved),
-                saved.price_input,
-                saved.price_output,
+                price_input,
+                price_output,
                 saved.concurrency,
                 saved.timeout_s,
                 requests_per_minute=saved.requests_per_minute,

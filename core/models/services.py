@@ -34,6 +34,10 @@ class Service(BaseModel):
     url: str = Field(description="Base URL of the OpenAI-compatible API, mostly ending in /v1.")
     price_input: float = Field(0, ge=0, description="US dollars per million prompt tokens.")
     price_output: float = Field(0, ge=0, description="US dollars per million answer tokens.")
+    prices: dict[str, tuple[float, float]] = Field(
+        default_factory=dict,
+        description="The same two figures for models with prices of their own, such as those tuned there.",
+    )
     concurrency: int = Field(8, ge=1, le=256, description="Requests under way at once.")
     requests_per_minute: int | None = Field(None, ge=1, description="Requests a minute; empty for no limit.")
     timeout_s: float = Field(60, gt=0, le=3600, description="Seconds to wait for one answer.")
@@ -78,17 +82,25 @@ def save(wanted: Service, key: str | None = None) -> None:
     """Add or replace a service. `key`: None leaves the stored key as it is, an empty text removes it."""
     with _locked():
         others = [each for each in services() if each.name != wanted.name]
-        _write(_file(), [each.model_dump() for each in sorted([*others, wanted], key=lambda each: each.name)])
+        _write(
+            _file(), [each.model_dump(mode="json") for each in sorted([*others, wanted], key=lambda each: each.name)]
+        )
         if key is not None:
             keys = _keys()
             keys.pop(wanted.name, None)
             _write(_key_file(), keys | ({wanted.name: key} if key else {}))
 
 
+def set_prices(name: str, model: str, prices: tuple[float, float]) -> None:
+    """What a model of the service costs: US dollars per million tokens of prompts and of answers."""
+    asked = service(name)
+    save(asked.model_copy(update={"prices": asked.prices | {model: prices}}))
+
+
 def delete(name: str) -> None:
     """Forget a service and its key; what it has answered stays."""
     with _locked():
-        _write(_file(), [each.model_dump() for each in services() if each.name != name])
+        _write(_file(), [each.model_dump(mode="json") for each in services() if each.name != name])
         keys = _keys()
         if keys.pop(name, None) is not None:
             _write(_key_file(), keys)

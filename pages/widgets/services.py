@@ -82,6 +82,8 @@ def _in_words(service: Service) -> str:
         price = f"{service.price_input:g} and {service.price_output:g} US dollars per million tokens in and out"
     else:
         price = "no prices given, so its answers count as free"
+    if service.prices:
+        price += f" ({len(service.prices)} with prices of their own)"
     pace = f", {service.requests_per_minute} a minute at most" if service.requests_per_minute else ""
     if service.key_variable and os.environ.get(service.key_variable):
         key = f"key from {service.key_variable}"
@@ -166,6 +168,7 @@ def _form(edited: Service | None) -> None:
                         key_variable=variable.strip(),
                         price_input=price_in,
                         price_output=price_out,
+                        prices=value("prices") if edited else {},
                         concurrency=int(concurrency),
                         requests_per_minute=None if per_minute is None else int(per_minute),
                         timeout_s=timeout,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from core.data.dataset import examples_of
+from core.decide.prices import prices
 from core.errors import UserError
 from core.evaluate.rungs import RungChoice
 from core.jobs import queue
@@ -20,7 +21,7 @@ from core.managed.plan import Prepared, TuneSettings, prepare, start
 from core.managed.runs import can_cancel, cancel, models, name_deployment, run_of, runs, stop_following
 from core.models import services
 from core.models.generation import Request, Sampling
-from core.models.open import open_generator
+from core.models.open import open_generator, price_of
 from core.models.services import Service
 from core.store.tables import Job
 from tests.factories import sorting_dataset
@@ -72,6 +73,16 @@ def test_fine_tune_becomes_a_model_that_a_rung_can_name(
     ((_, answer),) = next(open_generator(model.id).answer([question], Sampling()))
     assert answer.text == "fruit"
     assert provider.asked[0]["model"] == job.result["fine_tuned_model"]
+
+
+def test_tuned_model_costs_what_is_printed_for_it(begin: Begin, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = prices().tuned_model("gpt-4.1-mini")
+    assert printed.input and printed.output
+    monkeypatch.setattr("core.managed.job.training_price", lambda service, model: printed)
+    job = work(begin())
+    assert job.status == "done", (job.error, job.traceback)
+    assert price_of(job.result["model_id"]) == (printed.input, printed.output)
+    assert price_of("remote:there/another") == (0, 0)
 
 
 def test_what_is_sent_is_the_training_and_validation_splits_alone(

@@ -44,6 +44,14 @@ def test_model_of_a_service_answers_with_its_key_and_prices(saved: Loopback) -> 
     assert price_of("somewhere/else") == (0, 0)
 
 
+def test_a_model_with_prices_of_its_own_costs_those(saved: Loopback) -> None:
+    services.set_prices("local", "ft:m", (3.0, 12.0))
+    assert price_of("remote:local/ft:m") == (3.0, 12.0) and price_of("remote:local/m") == (0, 2.0)
+    ((pair,),) = list(open_generator("remote:local/ft:m").answer(ASK, Sampling(8)))
+    assert pair[1].cost_usd == pytest.approx((11 * 3.0 + 3 * 12.0) / 1e6)
+    assert services.key_of(services.service("local")) == "s3cret-key"
+
+
 def test_keys_are_in_a_file_of_their_own_that_others_cannot_read(saved: Loopback, home: Path) -> None:
     for path in (home / "services.yaml", home / "services.keys"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
