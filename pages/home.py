@@ -8,6 +8,7 @@ from core.demo import demo_experiments, load_demo
 from pages.widgets.demo import draw_demo, start
 from pages.widgets.errors import guard, plain
 from pages.widgets.ladder import RUNG_MEANING, draw_ladder, ladder_figure, plain_ladder
+from pages.widgets.managed_parts import PART_PARAM
 
 st.title("Find the lowest rung that works")
 st.markdown(
@@ -57,6 +58,13 @@ with ways:
         st.markdown("**Measure your own.** Bring examples as chat JSONL, and documents if you have them.")
         if st.button("Bring your data", icon=":material/upload:", key="to_data"):
             st.switch_page("pages/data.py")
+    st.page_link(
+        "pages/train.py",
+        label="A fine-tune at a provider that closes? Bring it here",
+        icon=":material/download:",
+        query_params={PART_PARAM: "bring"},
+        width="content",
+    )
 
 with st.expander("What the rungs mean", icon=":material/stairs:"):
     for rung, meaning in RUNG_MEANING.items():

@@ -41,7 +41,7 @@ def talk(chosen: Offered, listed: list[Offered]) -> None:
     with st.grid(3, min_column_width=220, vertical_alignment="bottom"):
         index_id, count = choose_lookup()
         beside = st.selectbox(
-            "Beside it",
+            "Side by side with",
             [NOTHING, *([WITHOUT] if index_id else []), *others],
             format_func=lambda name: serve_models.title_of(others[name]) if name in others else name,
             key=f"serve_beside_{chosen.name}",

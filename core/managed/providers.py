@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.decide.prices import TunedPrice, prices
 from core.models import services
+from core.models.catalogue import catalogue
 from core.models.services import Service
 from core.settings import REPOSITORY
 from core.strict_yaml import read_yaml
@@ -153,8 +154,8 @@ class BaseModelOffer:
 def base_models(service_name: str, today: dt.date | None = None) -> list[BaseModelOffer]:
     """What can be tuned there: OpenAI's by the table, without asking; elsewhere all that the service lists now.
 
-    A service does not say which of its models can be tuned, so its own fine-tunes alone are left out. Raises
-    UserError when it has to be asked and does not answer.
+    A service does not say which of its models can be tuned, so only its own fine-tunes and the embedding models of the
+    catalogue are left out. Raises UserError when it has to be asked and does not answer.
     """
     service = services.service(service_name)
     today = today or dt.date.today()
@@ -163,7 +164,13 @@ def base_models(service_name: str, today: dt.date | None = None) -> list[BaseMod
             _offer(model.id, service) for model in rules().models if not model.shuts_down or today < model.shuts_down
         ]
     ids = [services.split_id(id)[1] for id in services.models_of(service_name)]
-    return [_offer(id, service) for id in ids if not id.startswith("ft:")]
+    embedders = {_last(entry.id) for entry in catalogue("embedding")}
+    return [_offer(id, service) for id in ids if not id.startswith("ft:") and _last(id) not in embedders]
+
+
+def _last(model: str) -> str:
+    """What a model is called without its publisher, as short names have it."""
+    return model.rpartition("/")[2].lower()
 
 
 def training_price(service: Service, base_model: str) -> TunedPrice | None:

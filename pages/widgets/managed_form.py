@@ -10,13 +10,14 @@ import streamlit as st
 from pydantic import ValidationError
 
 from core.errors import UserError
+from core.managed.calendar import openai_notice
 from core.managed.plan import TuneSettings
 from core.managed.providers import THIS_MACHINE, BaseModelOffer, base_models, kind_of, on_this_machine
 from core.models.services import Service, services
 from pages.widgets import managed_parts
 from pages.widgets.errors import guard, plain, show_error
 from pages.widgets.forms import choose_dataset
-from pages.widgets.managed_before import before_start
+from pages.widgets.managed_before import before_start, show_notices
 from pages.widgets.managed_here import our_server
 from pages.widgets.managed_services import choose_provider, services_button
 from pages.widgets.money import usd
@@ -104,6 +105,7 @@ def _service() -> Service | None:
             "which does the same without a bill.",
             title="No provider yet",
         )
+        show_notices([openai_notice(managed_parts.today())])
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = choose_provider(saved, f"{KEY}service")
         services_button(KEY)

@@ -62,7 +62,7 @@ def ready(where: str) -> bool:
         st.fragment(lambda: _wait(job.id), run_every=HASTY_S)()
         return False
     st.info("Its answers come from the server on this machine, which other programs can use too.", title="Not running")
-    if st.button("Start the server", type="primary", icon=":material/play_arrow:", key=f"start_{where}"):
+    if st.button("Start the server", icon=":material/play_arrow:", key=f"start_{where}"):
         with guard():
             serve_job.start(port=int(st.session_state.get("serve_port", serve_job.PORT)))
             st.rerun()

@@ -104,11 +104,13 @@ def in_words(job: Job) -> str:
     requests, rate = found.latest(REQUESTS) or 0, found.latest(RATE) or 0
     running, waiting = round(found.latest(RUNNING) or 0), round(found.latest(WAITING) or 0)
     if requests or rate:
-        said += f"; {many(round(requests), 'request')} a minute, {speed(rate)}."
+        # Over a minute that was mostly idle the rate is far below the speed of any one answer.
+        said += f"; {many(round(requests), 'request')} and {speed(rate)} over the last minute"
+    said += "."
     if running or waiting:
         said += f" {many(running, 'answer')} being written, {waiting:,} waiting."
     elif not requests:
-        said += ". Nobody is asking at the moment."
+        said += " Nobody is asking at the moment."
     return said
 
 
@@ -126,7 +128,13 @@ def draw(job: Job | None) -> None:
     found = measured(job)
     with st.grid(3, min_column_width=260):
         for number, chart in enumerate(CHARTS):
-            st.plotly_chart(_figure(chart, found), key=_key(job, number), alt=f"{chart.title}, {chart.unit}, over time")
+            st.plotly_chart(
+                _figure(chart, found),
+                key=_key(job, number),
+                # Its buttons would lie on the title.
+                config={"displayModeBar": False},
+                alt=f"{chart.title}, {chart.unit}, over time",
+            )
     st.caption("The last hour at most, measured every few seconds; each point looks back over the last minute.")
     if job.status in queue.ACTIVE:
         st.fragment(lambda: _grow(job), run_every=GROWS_S)()

@@ -205,6 +205,8 @@ def in_words(error: OpenAIError) -> UserError:
     if isinstance(error, APIStatusError):
         said = error.body.get("message") if isinstance(error.body, dict) else None
         remedy = {401: "Start the server again.", 404: "Choose another model.", 429: "Ask again in a moment."}
+        if error.status_code >= 500:
+            remedy[error.status_code] = "Ask again in a moment. On Jobs, the server's job has its log."
         return UserError(
             str(said or f"The server answered with status {error.status_code}."),
             remedy.get(error.status_code, "Change the question or the settings, and ask again."),

@@ -186,7 +186,7 @@ def _answer(exchange: Exchange, spoken: Spoken, side: Side, key: str) -> None:
     if spoken.error is not None:
         show_error(spoken.error)
     elif spoken.text or over:
-        st.text(spoken.text or ("The answer is empty." if spoken.finish_reason else "No answer."))
+        st.text(spoken.text or ("The answer is empty." if spoken.finish_reason else "Ended before the first word."))
     if not over:
         waits = "Looking things up" if side.looks_up and not exchange.passages else "Thinking"
         st.caption(":shimmer[Writing]" if spoken.text else f":shimmer[{waits}]")
@@ -194,6 +194,8 @@ def _answer(exchange: Exchange, spoken: Spoken, side: Side, key: str) -> None:
     if spoken.text and side.looks_up and exchange.passages:
         with guard():
             draw_citations(spoken.text, exchange.passages, key)
+    elif spoken.text and side.looks_up:
+        st.caption("Nothing was found to go with the question: the model answered alone.")
     if spoken.seconds is not None and spoken.error is None:
         st.caption(effort(spoken))
 

@@ -191,4 +191,4 @@ def test_recommended_rung_is_seldom_wrong_by_more_than_matters() -> None:
 def test_rung_that_answers_nothing_is_not_to_be_used_even_meanwhile() -> None:
     found = verdict(nested({"base": 0, "prompt": 4, "rag": 0}, 36))
     assert (found.rung, found.outcome) == (None, "cannot tell yet")
-    assert "None is to be used yet: base answered nothing right" in found.reason and found.more
+    assert "No rung is to be used yet: base answered nothing right" in found.reason and found.more

@@ -512,7 +512,10 @@ def test_speed_is_said_and_drawn_once_there_is_traffic(open_page: Open, furnishe
         db.execute(insert(Metric), rows)
     app.run()
     said = texts(app)
-    assert "First word after **0.2 s**, 95 of 100 within **0.61 s**; 12 requests a minute, 140 tokens/s." in said
+    assert (
+        "First word after **0.2 s**, 95 of 100 within **0.61 s**; 12 requests and 140 tokens/s over the last minute."
+        in said
+    )
     assert "2 answers being written, 1 waiting." in said
     assert len(app.get("plotly_chart")) == 3
 
