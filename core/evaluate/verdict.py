@@ -152,7 +152,8 @@ def _lowest_unbeaten(seen: _Evidence) -> Verdict:
     use: str | None = rung
     if not seen.means[rung]:
         # Nobody should use what answered nothing right, even for a while.
-        meanwhile, use = f"No rung is to be used yet: {rung} answered nothing right, and none is shown to be better.", None
+        use = None
+        meanwhile = f"No rung is to be used yet: {rung} answered nothing right, and none is shown to be better."
     settle = "" if more is None else f"{_examples(more)} would probably settle it."
     return Verdict(use, "cannot tell yet", _paragraph(_standing(seen, rung), versus, lower, meanwhile, settle), more)
 
