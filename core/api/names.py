@@ -115,10 +115,12 @@ def base_of(name: str) -> str | None:
 
 
 def not_found(name: str) -> ApiError:
-    """As the API's reference has it, for whatever name."""
+    """As the API's reference has it, for whatever name; and where to find a name that is right here."""
+    bases = [found.name for found in offered() if found.adapter is None and not found.withheld]
+    here = f" GET /v1/models lists those of this server, such as {bases[0]}." if bases else ""
     return ApiError(
         404,
-        f"The model `{name[:LONGEST_SAID]}` does not exist or you do not have access to it.",
+        f"The model `{name[:LONGEST_SAID]}` does not exist or you do not have access to it.{here}",
         param="model",
         code="model_not_found",
     )

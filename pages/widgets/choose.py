@@ -26,6 +26,8 @@ def choose(param: str, label: str, options: Mapping[int, str], preferred: int | 
             st.warning(f"There is no {label.lower()} with this number any more; another is shown.")
     if st.session_state.get(key) not in options:
         st.session_state[key] = preferred if preferred in options else ids[0]
+    # Set anew in every run: the browser shows the first of the list where the run that set it was cut short by a click.
+    st.session_state[key] = st.session_state[key]
     chosen: int = st.selectbox(label, ids, format_func=lambda i: options.get(i, str(i)), key=key)
     st.query_params[param] = st.session_state[seen] = str(chosen)
     st.session_state[kept] = chosen

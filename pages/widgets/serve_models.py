@@ -36,6 +36,8 @@ def choose_model(listed: Sequence[Offered]) -> Offered:
     if state["serve_chosen"] not in by_name:
         newest = next((model for model in listed if model.adapter is not None), listed[0])
         state["serve_chosen"] = newest.name
+    # Set anew in every run: the browser shows the first of the list where the run that set it was cut short by a click.
+    state["serve_chosen"] = state["serve_chosen"]
     name = st.selectbox("Model", list(by_name), format_func=lambda n: title_of(by_name[n]), key="serve_chosen")
     chosen = by_name[name]
     fresh = {"adapter": str(chosen.adapter.id)} if chosen.adapter is not None else {"model": chosen.name}
