@@ -126,8 +126,12 @@ def test_the_command_prints_its_url_and_ends_with_ctrl_c(home: Path) -> None:
         assert line.startswith("Serving at http://127.0.0.1:")
         url = line.split()[-1]
         assert httpx2.get(f"{url}/models").json()["data"][0]["id"] == "smollm2-135m"
-        found = serve_job.running()
-        assert found is not None and found.url == url
+        deadline = time.monotonic() + 20
+        # Printed at once, and in the record at the next heartbeat.
+        while (found := serve_job.running()) is None or not found.url:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert found.url == url
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     finally:
