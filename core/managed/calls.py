@@ -112,7 +112,11 @@ class Provider:
         seen = set[str]()
         after: str | None = None
         for _ in range(MOST_PAGES):
-            page = self.ask(lambda client, after=after: fetch(client, after), _is_page, patience_s=patience_s)  # type: ignore[misc]
+
+            def behind_it(client: Any, after: str | None = after) -> Any:
+                return fetch(client, after)
+
+            page = self.ask(behind_it, _is_page, patience_s=patience_s)
             entries = [entry for entry in page.data if isinstance(getattr(entry, "id", None), str)]
             fresh = [entry for entry in entries if entry.id not in seen]
             yield from fresh

@@ -11,10 +11,10 @@ from core.store.tables import Dataset
 MODELS = {entry.id: entry for entry in catalogue()}
 
 
-def base_model(key: str) -> str:
+def base_model(key: str, label: str = "Base model") -> str:
     """A catalogue entry, or anything else that can be opened: typed into the same field."""
     chosen = st.selectbox(
-        "Base model",
+        label,
         list(MODELS),
         format_func=lambda i: MODELS[i].title if i in MODELS else i,
         key=key,

@@ -13,9 +13,10 @@ from core.managed.providers import THIS_MACHINE
 from core.models.services import Service, services
 from core.train.recipe import Recipe
 from pages.widgets.errors import guard, plain
+from pages.widgets.forms import base_model
 from pages.widgets.import_form import show_refusal
 from pages.widgets.managed_before import show_notices
-from pages.widgets.managed_local import open_model, open_recipe
+from pages.widgets.managed_local import open_recipe
 from pages.widgets.managed_services import choose_provider, services_button
 from pages.widgets.once import once
 from pages.widgets.words import many
@@ -134,7 +135,7 @@ def _brought(brought: Brought) -> None:
             width="content",
         )
         show_notices(brought.notices)
-        model = open_model(f"{KEY}open")
+        model = base_model(f"{KEY}open", "Open model")
         with guard():
             _twin(brought, model)
 

@@ -12,7 +12,7 @@ from core.managed.plan import TuneSettings, prepare, start
 from pages.widgets import new_run, recipe_io
 from pages.widgets.choose import go_to_view
 from pages.widgets.errors import guard
-from pages.widgets.forms import MODELS
+from pages.widgets.forms import base_model
 from pages.widgets.managed_here import our_server
 from pages.widgets.managed_parts import show_training
 
@@ -22,7 +22,7 @@ def same_here(dataset_id: int, name: str, settings: TuneSettings, key: str) -> N
     with st.container(border=True):
         st.markdown("**Train the same on this machine**")
         st.caption("The same data and settings on an open model: nothing is uploaded, and the weights are yours.")
-        model = open_model(f"{key}_open")
+        model = base_model(f"{key}_open", "Open model")
         with st.container(horizontal=True):
             if st.button(
                 "Start it on the local server",
@@ -41,20 +41,6 @@ def same_here(dataset_id: int, name: str, settings: TuneSettings, key: str) -> N
             ):
                 with guard():
                     open_recipe(dataset_id, name, settings.hyperparameters, model, settings.seed)
-
-
-def open_model(key: str) -> str:
-    """One of the catalogue, or any that is typed."""
-    chosen = st.selectbox(
-        "Open model",
-        list(MODELS),
-        format_func=lambda i: MODELS[i].title if i in MODELS else i,
-        key=key,
-        accept_new_options=True,
-        persist_state="session",
-        help="Only the bundled one works without a download.",
-    )
-    return str(chosen)
 
 
 def open_recipe(

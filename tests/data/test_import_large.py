@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from core.settings import REPOSITORY
 from core.store.database import session
 from core.store.tables import Dataset, Example, Job
 from tests.factories import jsonl, sorting
+from tests.watching import kill_survivors, until
 
 pytestmark = pytest.mark.integration
 
@@ -41,21 +41,7 @@ PLAN = SplitPlan(keep_near_duplicates_together=False)
 def no_job_outlives_its_test(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("LOWEST_RUNG_HEARTBEAT_S", "0.5")
     yield
-    for job in queue.jobs():
-        if job.status == "running" and job.pid is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(job.pid, signal.SIGKILL)
-
-
-def wait(job_id: int, described: Callable[[Job], bool]) -> Job:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        queue.dispatch()
-        job = queue.get(job_id)
-        if described(job):
-            return job
-        time.sleep(0.05)
-    raise AssertionError(f"job {job_id} is {job.status}: {job.error} {job.traceback} {queue.log_tail(job_id)}")
+    kill_survivors()
 
 
 def ended(job: Job) -> bool:
@@ -98,7 +84,7 @@ def test_job_imports_what_the_call_would(home: Path, tmp_path: Path) -> None:
     copies = staged(home)
     if copies:
         assert [stat.S_IMODE(path.stat().st_mode) for path in copies] == [0o600]
-    job = wait(job_id, ended)
+    job = until(job_id, ended)
     assert job.status == "done", job.error
     (dataset,) = datasets()
     assert job.result == {"dataset_id": dataset.id}
@@ -111,7 +97,7 @@ def test_job_imports_what_the_call_would(home: Path, tmp_path: Path) -> None:
 
 def test_refused_upload_leaves_its_report_and_nothing_else(home: Path) -> None:
     bad = jsonl(sorting(2000)) + b"{broken\n" * 3
-    job = wait(submit_import("bad", File("bad.jsonl", bad), test=File("test.jsonl", jsonl(sorting(5)))), ended)
+    job = until(submit_import("bad", File("bad.jsonl", bad), test=File("test.jsonl", jsonl(sorting(5)))), ended)
     assert job.status == "done"
     assert job.result["refused"].startswith("Nothing was imported: 3 problems")
     assert [problem["line"] for problem in job.result["problems"]] == [2001, 2002, 2003]
@@ -121,23 +107,23 @@ def test_refused_upload_leaves_its_report_and_nothing_else(home: Path) -> None:
 
 def test_stopped_job_leaves_nothing(home: Path, tmp_path: Path) -> None:
     job_id = submit_import("big", written(tmp_path / "big.jsonl", 20_000), plan=PLAN)
-    wait(job_id, storing)
+    until(job_id, storing)
     queue.request_stop(job_id)
     asked = time.monotonic()
-    assert wait(job_id, ended).status == "stopped"
+    assert until(job_id, ended).status == "stopped"
     assert time.monotonic() - asked < 4
     assert (datasets_stored(), examples_stored(), staged(home)) == (0, 0, [])
     queue.resume(job_id)
-    again = wait(job_id, ended)
+    again = until(job_id, ended)
     assert (again.status, again.remedy) == ("failed", "Import the file again.")
 
 
 def test_killed_import_is_invisible_and_swept(home: Path, tmp_path: Path) -> None:
     job_id = submit_import("big", written(tmp_path / "big.jsonl", 20_000), plan=PLAN)
-    job = wait(job_id, storing)
+    job = until(job_id, storing)
     assert job.pid is not None
     os.kill(job.pid, signal.SIGKILL)
-    assert wait(job_id, ended).status == "interrupted"
+    assert until(job_id, ended).status == "interrupted"
     assert examples_stored() > 0
     assert datasets() == []
     assert sweep_unfinished() == 0, "it was alive a moment ago"

@@ -23,10 +23,10 @@ from core.models import services
 from core.models.generation import Request, Sampling
 from core.models.open import open_generator, price_of
 from core.models.services import Service
-from core.store.tables import Job
 from tests.factories import sorting_dataset
 from tests.managed.conftest import Work
 from tests.managed.provider import MODEL, Provider
+from tests.watching import kill_survivors, until
 
 Begin = Callable[[], int]
 
@@ -268,20 +268,7 @@ def test_measurements_of_all_dialects_become_ours() -> None:
 @pytest.fixture
 def survivors() -> Iterator[None]:
     yield
-    for job in queue.jobs():
-        if job.status == "running" and job.pid is not None and job.pid != os.getpid():
-            os.killpg(job.pid, signal.SIGKILL)
-
-
-def until(job_id: int, described: Callable[[Job], bool]) -> Job:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        queue.dispatch()
-        job = queue.get(job_id)
-        if described(job):
-            return job
-        time.sleep(0.05)
-    raise AssertionError(f"{job.status} {job.error} {job.traceback} {queue.log_tail(job_id)}")
+    kill_survivors()
 
 
 @pytest.mark.integration

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from core.store.tables import Job
 from core.train.checkpoints import newest_checkpoint, step_of
 from core.train.recipe import Recipe
 from tests.factories import chat, jsonl, sorting_dataset
+from tests.watching import kill_survivors, until
 
 pytestmark = [
     pytest.mark.integration,
@@ -36,22 +35,12 @@ def on_the_cpu(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("LOWEST_RUNG_DEVICE", "cpu")
     get_settings.cache_clear()
     yield
-    for job in queue.jobs():
-        if job.status == "running" and job.pid is not None and job.pid != os.getpid():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(job.pid, signal.SIGKILL)
+    kill_survivors()
 
 
-def wait(job_id: int, described: Callable[[Job], bool], seconds: float = START_S) -> Job:
-    """Look at the job, as a page does, until it is as described."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        queue.dispatch()
-        job = queue.get(job_id)
-        if described(job):
-            return job
-        time.sleep(0.05)
-    raise AssertionError(f"job {job_id} is {job.status}: {job.error} {job.traceback} {queue.log_tail(job_id)}")
+def wait(job_id: int, described: Callable[[Job], bool]) -> Job:
+    """Longer than elsewhere: libraries are loaded and weights are read before the first step."""
+    return until(job_id, described, START_S)
 
 
 def ended(job: Job) -> bool:
