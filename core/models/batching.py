@@ -15,6 +15,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from core.models.attention import Segment, joined, sharing_attention
 from core.models.prefixes import Prefix, shared_prefixes
 from core.models.rows import BEAT_S, Pool, Row, Stopped, choose
 from core.models.slots import Slots
+from core.models.workers import Library, portions, side_by_side
 
 if TYPE_CHECKING:
     import torch
@@ -46,8 +48,11 @@ def answered(pool: Pool, bytes_per_token: int, *, hold: bool = False) -> Iterato
 
     `hold` takes a network that can share (`slots.can_share`).
     """
+    parts = portions(pool, WORTH[pool.device.type])
+    tokens = _memory(pool.device) // bytes_per_token // len(parts)
+    library = Library()
     with sharing_attention(pool.network) if hold else nullcontext():
-        yield from _Batching(pool, bytes_per_token, hold).run()
+        yield from side_by_side(pool, parts, lambda part: _Batching(part, tokens, library, hold).run())
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,12 @@ class _Known:
 
 
 class _Batching:
-    def __init__(self, pool: Pool, bytes_per_token: int, hold: bool) -> None:
+    def __init__(self, pool: Pool, tokens_of_memory: int, library: Library, hold: bool) -> None:
         self.pool = pool
         kind = pool.device.type
         self.most_rows, self.piece = MOST_ROWS[kind], PIECE[kind]
-        self.tokens_of_memory = _memory(pool.device) // bytes_per_token
+        self.tokens_of_memory = tokens_of_memory
+        self.library = library
         self.slots = Slots(pool.network, pool.device)
         self.rows: list[Row] = []
         # Without the last token, which is left for the first step.
@@ -145,18 +151,25 @@ class _Batching:
                 row.seconds += sum(seconds for _, seconds in path)
                 yield row, known
             else:
-                # In a slot of its own: what is to be held may be longer than the rows' slots.
-                desk = Slots(self.pool.network, self.pool.device)
-                desk.resize(1, item.end + 1, 0)
-                desk.fill(0, known.segments, known.held)
-                tokens = self.pool.rows[item.example].prompt[item.start : item.end]
-                seconds = self._read(desk, 0, [tokens], [item.start]) * len(tokens) / item.count
-                read = (*known.segments, desk.kept(0, item.start, item.end))
+                prompt = self.pool.rows[item.example].prompt[: item.end]
+                reading = partial(self._read_prefix, known, prompt, item.start)
+                segment, took = self.library.segment(prompt, item.start, reading)
+                seconds, read = took / item.count, (*known.segments, segment)
                 if item.held == item.end:
                     beginning = joined([known.held, *read] if known.held else read)
                     path.append((_Known(held=beginning), seconds))
                 else:
                     path.append((_Known(known.held, read), seconds))
+
+    def _read_prefix(self, known: _Known, prompt: Sequence[int], start: int) -> tuple[Segment, float]:
+        """`prompt` from `start` on, up to where it is known; and the seconds that took."""
+        # In a slot of its own: what is to be held may be longer than the rows' slots.
+        desk = Slots(self.pool.network, self.pool.device)
+        desk.resize(1, len(prompt) + 1, 0)
+        desk.fill(0, known.segments, known.held)
+        tokens = prompt[start:]
+        seconds = self._read(desk, 0, [tokens], [start]) * len(tokens)
+        return desk.kept(0, start, len(prompt)), seconds
 
     def _in_order(self, tree: Prefix) -> Iterator[tuple[Prefix | int, Prefix, int]]:
         """Prefixes and prompts, with the prefix above and how many there are, depth first: few are kept at once.

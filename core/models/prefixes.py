@@ -34,6 +34,16 @@ class Prefix:
     prompts: list[int] = field(default_factory=list)
     branches: list[Prefix] = field(default_factory=list)
 
+    @property
+    def inside(self) -> list[int]:
+        """All prompts that begin so."""
+        found, stack = list[int](), [self]
+        while stack:
+            prefix = stack.pop()
+            found += prefix.prompts
+            stack += prefix.branches
+        return found
+
 
 def shared_prefixes(prompts: Sequence[array[int]], worth: int, *, hold: bool = False) -> Prefix:
     """The tree of what `prompts` share, from its root, which holds no tokens.

@@ -157,7 +157,8 @@ def _vote(experiment: Experiment, voter: str, pairs: list[Pair]) -> None:
         )
         st.button(
             "Undo",
-            key=f"vote_undo_{key}",
+            # The same on every ballot: taking back means the last vote, whatever is on the screen by then.
+            key=f"vote_undo_{experiment.id}",
             shortcut="U",
             on_click=take_back,
             disabled=not voters(experiment.id).get(voter),

@@ -166,6 +166,8 @@ def test_blind_vote_by_keyboard_ends_with_the_rungs_revealed(full_app: str, visi
     main = tab.page.locator('[data-testid="stMain"]')
     assert main.get_by_text("Answer A", exact=True).count() == 1
     for key in ("a", "e"):
+        # A key counts for the ballot that is on the screen, and only once all of it is.
+        tab.settle()
         before = decided.inner_text()
         tab.page.keyboard.press(key)
         tab.page.wait_for_function("(said) => !document.body.innerText.includes(said)", arg=before)
