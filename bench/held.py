@@ -12,10 +12,12 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 from pathlib import Path
 
 from bench.machine import describe
+from core.models import prefixes
 from core.models.catalogue import BUNDLED_MODEL
 from core.models.generation import Request, Sampling
 from core.models.loading import load_model
@@ -36,12 +38,13 @@ def main() -> None:
     chats = _chats(options.questions, options.shots)
     seconds: dict[bool, list[float]] = {True: [], False: []}
     answers: dict[bool, list[str]] = {}
+    held_by = prefixes.HELD_BY
     for _ in range(options.rounds):
         for held in (True, False):
-            # A generator of its own, whose network is asked whether it can share before the clock runs.
+            # A generator of its own, whose network is asked whether it can pack before the clock runs.
             generator = LocalGenerator(load_model(BUNDLED_MODEL))
-            assert generator._can_share and generator._bytes_per_token
-            vars(generator)["_can_share"] = held
+            assert generator._can_pack and generator._bytes_per_token
+            prefixes.HELD_BY = held_by if held else sys.maxsize
             began = time.perf_counter()
             found = dict(pair for batch in generator.answer(chats, Sampling(32)) for pair in batch)
             seconds[held].append(time.perf_counter() - began)

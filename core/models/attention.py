@@ -1,8 +1,12 @@
-"""Attention of many rows over a beginning they share, whose keys and values are there once for all of them.
+"""Attention for tokens of many rows that lie one after another in a pass, without anything to pad them.
 
-Softmax can be taken in two parts that are joined afterwards, if each part says how much it weighs (its log-sum-exp):
-the shared beginning, and what every row holds by itself. Known as cascade inference (FlashInfer, 2024); here in plain
-operations of torch. A row then costs the memory, and each token the reading, of its own part only.
+Prompts are read and answers are written in the same pass: whatever a network does to a token by itself, it does to all
+of them at once, and here each row looks at its own keys and values only (as vLLM and SGLang do on GPUs).
+
+Rows may also share a beginning whose keys and values are there once. Softmax can be taken in two parts that are joined
+afterwards, if each part says how much it weighs (its log-sum-exp): the shared beginning, and what every row holds by
+itself. Known as cascade inference (FlashInfer, 2024). A row then costs the memory, and each token the reading, of its
+own part only. All in plain operations of torch.
 """
 
 from __future__ import annotations
@@ -13,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import pad
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -48,15 +51,44 @@ def joined(segments: Sequence[Segment]) -> Segment:
 
 @dataclass(frozen=True)
 class Sharing:
-    """A beginning, and which rows of the pass go on from it."""
+    """A beginning, and which rows of those that are written go on from it."""
 
     beginning: Segment
     rows: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Tokens of a prompt that is read: their place in the pass, the row's slot, and what is held beside it.
+
+    `mask` (1, 1, tokens, places) is added to the scores of what is held and of what the slot has.
+    """
+
+    tokens: slice
+    slot: int
+    mask: torch.Tensor
+    beginning: Segment | None
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What lies in a pass: first one token for each of the first `written` slots, then pieces of prompts.
+
+    `layers` are the keys and values, each (slots, groups, places, width), with the new tokens' among them; `end` is how
+    far the written rows reach, and `mask` (written, 1, 1, end) is added to their scores.
+    """
+
+    layers: Sequence[Any]
+    written: int
+    end: int
+    mask: torch.Tensor
+    sharing: Sequence[Sharing]
+    pieces: Sequence[Piece]
+
+
 @contextmanager
-def sharing_attention(network: Any) -> Iterator[None]:
-    """Lets `network` be called with `sharing=[Sharing, ...]`; without that, its attention is what it was."""
+def packing_attention(network: Any) -> Iterator[None]:
+    """Lets `network` be called with `packed=Packed(...)`; without that, its attention is what it was."""
     network.set_attn_implementation(NAME)
     try:
         yield
@@ -71,22 +103,36 @@ def _attend(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    sharing: Sequence[Sharing] = (),
+    packed: Packed | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """`query` (rows, heads, tokens, width), `key` and `value` (rows, groups, places, width): what rows hold themselves.
-
-    Of rows that read several tokens at once, all must share the same beginning.
-    """
-    if sharing and attention_mask is not None:
-        if query.shape[2] == 1:
-            return _written(query, key, value, attention_mask, _of_layer(sharing, module), float(options["scaling"]))
-        ((keys, values, _),) = _of_layer(sharing, module)
-        key = torch.cat([keys.expand(len(key), -1, -1, -1), key], 2)
-        value = torch.cat([values.expand(len(value), -1, -1, -1), value], 2)
-        attention_mask = pad(attention_mask, (keys.shape[1], 0))
-    attended: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    return attended
+    """`query` (1, heads, tokens, width) to (1, tokens, heads, width); keys and values are taken from the slots."""
+    if packed is None:
+        attended: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, **options
+        )
+        return attended
+    index: Any = module.layer_idx
+    keys, values = packed.layers[index].keys, packed.layers[index].values
+    found = []
+    if (count := packed.written) > 0:
+        places = slice(0, packed.end)
+        shared = [(*each.beginning.layers[index], each.rows) for each in packed.sharing]
+        asked = query[0, :, :count].transpose(0, 1)
+        own = keys[:count, :, places], values[:count, :, places]
+        found.append(_written(asked, *own, packed.mask, shared, float(options["scaling"])))
+    for piece in packed.pieces:
+        before = piece.beginning.end if piece.beginning is not None else 0
+        places = slice(0, piece.mask.shape[-1] - before)
+        one, other = keys[piece.slot, :, places], values[piece.slot, :, places]
+        if piece.beginning is not None:
+            held = piece.beginning.layers[index]
+            one, other = torch.cat([held[0], one], 1), torch.cat([held[1], other], 1)
+        read, _ = sdpa_attention_forward(
+            module, query[:, :, piece.tokens], one[None], other[None], piece.mask, **options
+        )
+        found.append(read[0])
+    return torch.cat(found)[None], None
 
 
 def _written(
@@ -96,9 +142,9 @@ def _written(
     mask: torch.Tensor,
     shared: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
     scaling: float,
-) -> tuple[torch.Tensor, None]:
-    """One token a row. Heads that share keys stand side by side, as further tokens would."""
-    rows, heads, _, width = query.shape
+) -> torch.Tensor:
+    """One token a row: `query` (rows, heads, width). Heads that share keys stand side by side, as tokens would."""
+    rows, heads, width = query.shape
     asked = query.reshape(rows, key.shape[1], -1, width) * scaling
     found, weight = _weighed(asked @ key.transpose(2, 3) + mask, value)
     for keys, values, behind in shared:
@@ -107,7 +153,7 @@ def _written(
         seen, heaviness = (part.reshape(len(keys), len(behind), -1, part.shape[-1]).transpose(0, 1) for part in parts)
         own = (weight[behind] - heaviness).sigmoid().to(found.dtype)
         found[behind] = torch.lerp(seen, found[behind], own)
-    return found.reshape(rows, 1, heads, width), None
+    return found.reshape(rows, heads, width)
 
 
 def _weighed(scores: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,13 +161,6 @@ def _weighed(scores: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, 
     scores = scores.float()
     weight = scores.logsumexp(-1, keepdim=True)
     return (scores - weight).exp().to(values.dtype) @ values, weight
-
-
-def _of_layer(
-    sharing: Sequence[Sharing], module: torch.nn.Module
-) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    layer: Any = module.layer_idx
-    return [(*each.beginning.layers[layer], each.rows) for each in sharing]
 
 
 AttentionInterface.register(NAME, _attend)

@@ -2,24 +2,22 @@
 
 - What prompts begin with alike is read once (prefixes.py), and copied to the rows that go on from there (slots.py), or
   held for them where they are many (attention.py).
-- Rows of all rungs are written side by side. One that ends makes room for the next instead of waiting for the
-  slowest of its batch.
-- Memory is given out by tokens: long prompts get fewer slots, and as only short ones are left, slots become more.
-
-The last token of a prompt is read by the first step that writes, so reading a prompt needs no logits.
+- Rows of all rungs are answered side by side. One that ends makes room for the next instead of waiting for the slowest
+  of its batch, and the next one's prompt is read in the passes that write the others' answers.
+- Memory is given out by tokens: long prompts get fewer slots, and as shorter ones are left, slots become more.
+- On a processor two such batches run beside each other (workers.py).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
-from core.models.attention import Segment, joined, sharing_attention
+from core.models.attention import Segment, joined, packing_attention
 from core.models.prefixes import Prefix, shared_prefixes
 from core.models.rows import BEAT_S, Pool, Row, Stopped, choose
 from core.models.slots import Slots
@@ -30,29 +28,29 @@ if TYPE_CHECKING:
 
 # Rows written side by side, memory permitting: where a pass costs as much as its tokens, rather than its weights.
 MOST_ROWS = {"cpu": 64, "cuda": 128}
-# Tokens of prompts read in one pass: enough to keep the processor busy, few enough that padding is little.
-PIECE = {"cpu": 512, "cuda": 8192}
+# Tokens of a pass: enough to keep the processor busy, few enough that what it computes in between takes little room.
+PIECE = {"cpu": 256, "cuda": 8192}
 # A pass for a shared prefix costs about as much as reading so many tokens in a pass that is made anyway.
 WORTH = {"cpu": 32, "cuda": 512}
-# So few tokens that their pass costs about the same with more padding.
-FEW = 64
 # Keys and values of the rows on a CPU: with the libraries, the prefixes that are held and what a pass computes, the
 # process stays within a gigabyte above the weights.
-CPU_BYTES = 384 * 2**20
+CPU_BYTES = 288 * 2**20
 # A GPU's free memory is shared with the same.
 GPU_SHARE = 0.5
+# Slots are made shorter when so many more fit.
+MORE = 1.25
 
 
-def answered(pool: Pool, bytes_per_token: int, *, hold: bool = False) -> Iterator[list[Row]]:
+def answered(pool: Pool, bytes_per_token: int) -> Iterator[list[Row]]:
     """The pool's rows as they are done, longest first; fewer than all when it is stopped.
 
-    `hold` takes a network that can share (`slots.can_share`).
+    For networks that can pack (`slots.can_pack`).
     """
     parts = portions(pool, WORTH[pool.device.type])
     tokens = _memory(pool.device) // bytes_per_token // len(parts)
     library = Library()
-    with sharing_attention(pool.network) if hold else nullcontext():
-        yield from side_by_side(pool, parts, lambda part: _Batching(part, tokens, library, hold).run())
+    with packing_attention(pool.network):
+        yield from side_by_side(pool, parts, lambda part: _Batching(part, tokens, library).run())
 
 
 @dataclass(frozen=True)
@@ -68,16 +66,18 @@ class _Known:
 
 
 class _Batching:
-    def __init__(self, pool: Pool, tokens_of_memory: int, library: Library, hold: bool) -> None:
+    def __init__(self, pool: Pool, tokens_of_memory: int, library: Library) -> None:
         self.pool = pool
         kind = pool.device.type
         self.most_rows, self.piece = MOST_ROWS[kind], PIECE[kind]
         self.tokens_of_memory = tokens_of_memory
         self.library = library
         self.slots = Slots(pool.network, pool.device)
+        # Rows by slot, and how many of its tokens each slot has. Rows whose prompts are not read whole are the last.
         self.rows: list[Row] = []
-        # Without the last token, which is left for the first step.
-        tree = shared_prefixes([row.prompt[:-1] for row in pool.rows], WORTH[kind], hold=hold)
+        self.known: list[int] = []
+        # Without the last token, after which the answer begins.
+        tree = shared_prefixes([row.prompt[:-1] for row in pool.rows], WORTH[kind])
         # What any row from here on needs at most.
         rooms = [
             len(pool.rows[item].prompt) - above.held + pool.sampling.max_new_tokens
@@ -92,14 +92,11 @@ class _Batching:
         handed_over = time.perf_counter()
         try:
             while self.rows or self.rooms:
-                joining = self.rooms and len(self.rows) <= self.slots.rows * 3 // 4
-                if done and (joining or time.perf_counter() - handed_over >= BEAT_S):
+                if done and time.perf_counter() - handed_over >= BEAT_S:
                     yield done
                     done, handed_over = [], time.perf_counter()
-                if joining:
-                    self._join()
-                self._write()
-                done += self._leave()
+                self._join()
+                done += self._leave(self._pass())
         except Stopped:
             pass
         finally:
@@ -110,34 +107,23 @@ class _Batching:
             yield done
 
     def _join(self) -> None:
-        """Fill the free slots with rows that wait, their prompts read but for the last token.
-
-        They come with what their prefixes hold; the rest is read by neighbours together.
-        """
+        """Fill the free slots with rows that wait, and with what their prefixes hold."""
+        if not self.rooms:
+            return
         self._fit()
-        first = len(self.rows)
-        stored: list[int] = []
-        for row, known in islice(self.waiting, self.slots.rows - first):
+        for row, known in islice(self.waiting, self.slots.rows - len(self.rows)):
             self.slots.fill(len(self.rows), known.segments, known.held)
             self.rows.append(row)
-            stored.append(known.end)
-        del self.rooms[len(self.rooms) - len(stored) :]
-        beginnings = [self.slots.beginning(slot) for slot in range(first, len(self.rows))]
-        joining = list(zip(self.rows[first:], stored, beginnings, strict=True))
-        for group in _alike(joining, self.piece):
-            tokens = [row.prompt[start:-1] for row, start, _ in group]
-            seconds = self._read(self.slots, first, tokens, [start for _, start, _ in group])
-            for (row, _, _), own in zip(group, tokens, strict=True):
-                row.seconds += seconds * len(own)
-            first += len(group)
+            self.known.append(known.end)
+            self.rooms.pop()
 
     def _fit(self) -> None:
         """Give the slots the length of the longest row that is left, when that makes a difference."""
         most_new = self.pool.sampling.max_new_tokens
         rooms = [len(row.prompt) - self.slots.held(slot) + most_new for slot, row in enumerate(self.rows)]
-        columns = 1 + max([self.rooms[-1], *rooms])
-        if self.slots.columns == 0 or columns <= self.slots.columns // 2:
-            fitting = min(self.most_rows, len(self.rows) + len(self.rooms), self.tokens_of_memory // columns)
+        columns = max([self.rooms[-1], *rooms])
+        fitting = min(self.most_rows, len(self.rows) + len(self.rooms), self.tokens_of_memory // columns)
+        if self.slots.rows == 0 or fitting >= MORE * self.slots.rows:
             self.slots.resize(max(1, fitting, len(self.rows)), columns, len(self.rows))
 
     def _read_prefixes(self, tree: Prefix) -> Generator[tuple[Row, _Known], None, None]:
@@ -165,11 +151,14 @@ class _Batching:
         """`prompt` from `start` on, up to where it is known; and the seconds that took."""
         # In a slot of its own: what is to be held may be longer than the rows' slots.
         desk = Slots(self.pool.network, self.pool.device)
-        desk.resize(1, len(prompt) + 1, 0)
+        desk.resize(1, len(prompt), 0)
         desk.fill(0, known.segments, known.held)
-        tokens = prompt[start:]
-        seconds = self._read(desk, 0, [tokens], [start]) * len(tokens)
-        return desk.kept(0, start, len(prompt)), seconds
+        began = time.perf_counter()
+        for at in range(start, len(prompt), self.piece):
+            self.pool.check_stop()
+            desk.packed(self.pool.network, [prompt[at : at + self.piece]], [at], 0)
+        self._wait()
+        return desk.kept(0, start, len(prompt)), time.perf_counter() - began
 
     def _in_order(self, tree: Prefix) -> Iterator[tuple[Prefix | int, Prefix, int]]:
         """Prefixes and prompts, with the prefix above and how many there are, depth first: few are kept at once.
@@ -189,44 +178,52 @@ class _Batching:
             else:
                 yield item, above, depth
 
-    def _read(self, slots: Slots, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> float:
-        """Read prompts, in pieces if they are long. Returns seconds per token."""
-        longest = max(map(len, tokens))
-        width = max(1, self.piece // len(tokens))
-        began = time.perf_counter()
-        for offset in range(0, longest, width):
-            piece = [row[offset : offset + width] for row in tokens]
-            self.pool.check_stop()
-            slots.read(self.pool.network, first, piece, [start + offset for start in starts])
-        self._wait()
-        return (time.perf_counter() - began) / max(1, sum(map(len, tokens)))
+    def _pass(self) -> int:
+        """One more token for the rows whose prompts are read, and some of the others' prompts.
 
-    def _write(self) -> None:
-        """One more token for every row."""
+        Returns how many rows, the first ones, have been given a token.
+        """
         began = time.perf_counter()
         self.pool.check_stop()
-        tokens, starts = [[row.last] for row in self.rows], [row.read for row in self.rows]
-        logits = self.slots.run(self.pool.network, 0, tokens, starts)
+        tokens: list[Sequence[int]] = []
+        room, wanted = self.piece, 0
+        for row, known in zip(self.rows, self.known, strict=True):
+            if row.new:
+                tokens.append([row.last])
+            elif room > 0:
+                tokens.append(row.prompt[known : known + room])
+            else:
+                break
+            room -= len(tokens[-1])
+            wanted += known + len(tokens[-1]) > row.read
+        logits = self.slots.packed(self.pool.network, tokens, self.known[: len(tokens)], wanted)
+        chosen = choose(logits, self.rows[:wanted], self.pool.sampling) if wanted else []
         self._wait()
-        for row, token in zip(self.rows, choose(logits, self.rows, self.pool.sampling), strict=True):
+        seconds = (time.perf_counter() - began) / sum(map(len, tokens))
+        for slot, own in enumerate(tokens):
+            self.known[slot] += len(own)
+            self.rows[slot].seconds += seconds * len(own)
+        for row, token in zip(self.rows, chosen, strict=False):
             row.new.append(token)
-        seconds = (time.perf_counter() - began) / len(self.rows)
-        for row in self.rows:
-            row.seconds += seconds
+        return wanted
 
-    def _leave(self) -> list[Row]:
-        """The rows that are done; the last ones move into their slots."""
-        done = [row for row in self.rows if self.pool.done(row)]
-        slot = 0
-        while slot < len(self.rows):
-            if not self.pool.done(self.rows[slot]):
-                slot += 1
-                continue
-            last = self.rows.pop()
-            if slot < len(self.rows) and not self.pool.done(last):
-                self.slots.move(len(self.rows), slot, last.read)
-                self.rows[slot] = last
+    def _leave(self, written: int) -> list[Row]:
+        """The rows that are done, of those that have been `written`; others move into their slots."""
+        done = []
+        for slot in reversed(range(written)):
+            if self.pool.done(self.rows[slot]):
+                done.append(self.rows[slot])
+                written -= 1
+                self._move(written, slot)
+                self._move(len(self.rows) - 1, written)
+                self.rows.pop()
+                self.known.pop()
         return done
+
+    def _move(self, source: int, target: int) -> None:
+        if source != target:
+            self.slots.move(source, target, self.known[source])
+            self.rows[target], self.known[target] = self.rows[source], self.known[source]
 
     def _wait(self) -> None:
         """Until a GPU has done what was asked of it, or its time would be counted for whoever comes next."""
@@ -234,24 +231,6 @@ class _Batching:
 
         if self.pool.device.type == "cuda":
             torch.cuda.synchronize(self.pool.device)
-
-
-def _alike(
-    joining: Sequence[tuple[Row, int, Segment | None]], piece: int
-) -> Iterator[list[tuple[Row, int, Segment | None]]]:
-    """Neighbours that share a pass, given where each goes on and what is held for it: the same for all of them.
-
-    At most `piece` tokens, of which a quarter may be padding, unless they are few.
-    """
-    group: list[tuple[Row, int, Segment | None]] = []
-    for row, start, held in joining:
-        left = [each.read - begin for each, begin, _ in [*group, (row, start, held)]]
-        padded = max(left) * len(left)
-        if group and (held is not group[-1][2] or padded > piece or (padded > FEW and sum(left) < 0.75 * padded)):
-            yield group
-            group = []
-        group.append((row, start, held))
-    yield group
 
 
 def _memory(device: torch.device) -> int:

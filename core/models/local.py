@@ -84,17 +84,17 @@ class LocalGenerator:
         return bytes_per_token(self.loaded.model, self.loaded.device)
 
     @cached_property
-    def _can_share(self) -> bool:
-        from core.models.slots import can_share
+    def _can_pack(self) -> bool:
+        from core.models.slots import can_pack
 
-        return can_share(self.loaded.model, self.loaded.device)
+        return can_pack(self.loaded.model, self.loaded.device)
 
     def _engine(self, pool: Pool) -> Iterator[list[Row]]:
         from core.models import batching, plain
 
-        if self._bytes_per_token is None:
+        if self._bytes_per_token is None or not self._can_pack:
             return plain.answered(pool)
-        return batching.answered(pool, self._bytes_per_token, hold=self._can_share)
+        return batching.answered(pool, self._bytes_per_token)
 
     @property
     def ends(self) -> frozenset[int]:

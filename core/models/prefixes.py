@@ -45,11 +45,11 @@ class Prefix:
         return found
 
 
-def shared_prefixes(prompts: Sequence[array[int]], worth: int, *, hold: bool = False) -> Prefix:
+def shared_prefixes(prompts: Sequence[array[int]], worth: int) -> Prefix:
     """The tree of what `prompts` share, from its root, which holds no tokens.
 
     A branch is made where it saves reading `worth` tokens: a few words that two questions begin with do not pay for
-    a pass of their own. Without `hold`, nothing is to be held.
+    a pass of their own.
     """
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
     root = Prefix(0, 0, order[0], len(order))
@@ -70,7 +70,7 @@ def shared_prefixes(prompts: Sequence[array[int]], worth: int, *, hold: bool = F
             below = prefix
             if (len(members) - 1) * (shared - prefix.end) >= worth:
                 below = Prefix(prefix.end, shared, members[0], len(members), prefix.held)
-                if hold and shared >= HELD_TOKENS and len(members) >= HELD_BY:
+                if shared >= HELD_TOKENS and len(members) >= HELD_BY:
                     below.held = shared
                 prefix.branches.append(below)
                 made.append(below)

@@ -9,13 +9,14 @@ then have room for the rest only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
 
-from core.models.attention import BENEATH, Sharing, sharing_attention
-from core.models.attention import Segment as Segment
+from core.models.attention import BENEATH, Packed, Piece, Segment, Sharing, packing_attention
 
 # A stretch of tokens that is long enough to see whether two ways of reading it agree.
 TRIED_TOKENS = 8
@@ -34,26 +35,29 @@ def bytes_per_token(network: Any, device: torch.device) -> int | None:
     return sum(int(layer.keys.nbytes + layer.values.nbytes) for layer in cache.layers)
 
 
-def can_share(network: Any, device: torch.device) -> bool:
-    """Whether rows of this network may share a beginning: tried out, since some have an attention of their own."""
+def can_pack(network: Any, device: torch.device) -> bool:
+    """Whether rows of this network may lie packed in a pass, and share a beginning.
+
+    Tried out, since some networks have an attention of their own.
+    """
     if network.config._attn_implementation != BENEATH:
         return False
     read, asked = [*range(1, TRIED_TOKENS + 1)], [*range(TRIED_TOKENS + 1, 2 * TRIED_TOKENS + 1)]
     slots = Slots(network, device)
-    slots.resize(2, 2 * TRIED_TOKENS + 2, 0)
-    slots.run(network, 0, [read], [0])
+    slots.resize(3, 2 * TRIED_TOKENS + 2, 0)
+    expected = slots.run(network, 0, [[*read, *asked]], [0])
     beginning = slots.kept(0, 0, len(read))
-    slots.fill(1, [beginning])
-    slots.fill(0, (), beginning)
+    slots.fill(0, [slots.kept(0, 0, len(read) + len(asked) - 1)])
+    slots.fill(1, (), beginning)
+    slots.fill(2, (), None)
+    before = len(read) + len(asked) - 1
     try:
-        with sharing_attention(network):
-            for tokens, start in ((asked, len(read)), (asked[:1], len(read) + len(asked))):
-                one, other = (slots.run(network, slot, [tokens], [start]) for slot in (0, 1))
-                if not torch.allclose(one, other, rtol=1e-2, atol=1e-2 * float(other.abs().max())):
-                    return False
+        with packing_attention(network):
+            found = slots.packed(network, [asked[-1:], asked, [*read, *asked]], [before, len(read), 0], 3)
     except (TypeError, ValueError, KeyError, RuntimeError):
         return False
-    return True
+    near = 1e-2 * float(expected.abs().max())
+    return all(torch.allclose(one, expected[0], rtol=1e-2, atol=near) for one in found)
 
 
 class Slots:
@@ -65,9 +69,10 @@ class Slots:
         self._layers = [_Layer(self) for _ in range(network.config.get_text_config(decoder=True).num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
         self._held: dict[int, Segment] = {}
-        # Where the pass that is going on writes: from which row on, in which columns (rows, tokens), up to which one.
+        # Where the pass that is going on writes: in which slots and columns, each (rows, tokens) or fit to be spread to
+        # that; and what it reads: from which slot on, up to which column.
         self.first = self.end = 0
-        self.places = torch.empty(0)
+        self.lanes = self.places = torch.empty(0)
 
     @torch.inference_mode()
     def resize(self, rows: int, columns: int, kept: int) -> None:
@@ -88,28 +93,14 @@ class Slots:
     def run(self, network: Any, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
         """Read the next `tokens` of the rows from slot `first` on, which have read `starts` tokens already.
 
-        Rows that read more than one each must share what is held for them. Returns the logits (rows, vocabulary)
-        after the last token of the longest.
+        Rows side by side, padded to the longest. Returns the logits (rows, vocabulary) after its last token.
         """
-        inputs = self._inputs(network, first, tokens, starts)
-        logits: torch.Tensor = network(**inputs, logits_to_keep=1).logits[:, -1]
-        return logits
-
-    @torch.inference_mode()
-    def read(self, network: Any, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> None:
-        """The same without logits: the head of a small model is a fifth of it."""
-        network.get_decoder()(**self._inputs(network, first, tokens, starts))
-
-    def _inputs(
-        self, network: Any, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]
-    ) -> dict[str, Any]:
         longest = max(map(len, tokens))
         spare = self.columns - 1
-        held = [self.held(slot) for slot in range(first, first + len(tokens))]
         ids = [[*row, *[0] * (longest - len(row))] for row in tokens]
         columns = [
-            [*range(start - before, start - before + len(row)), *[spare] * (longest - len(row))]
-            for row, start, before in zip(tokens, starts, held, strict=True)
+            [*range(start, start + len(row)), *[spare] * (longest - len(row))]
+            for row, start in zip(tokens, starts, strict=True)
         ]
         # What pads a row stands nowhere: the spare column may lie beyond the last position that the model knows.
         positions = [
@@ -117,19 +108,70 @@ class Slots:
             for row, start in zip(tokens, starts, strict=True)
         ]
         self.first = first
-        self.end = max(start - before + len(row) for row, start, before in zip(tokens, starts, held, strict=True))
+        self.end = max(start + len(row) for row, start in zip(tokens, starts, strict=True))
+        self.lanes = torch.arange(first, first + len(tokens), device=self._device)[:, None]
         self.places = torch.tensor(columns, device=self._device)
-        hidden = torch.arange(self.end, device=self._device) > self.places[:, None, :, None]
+        logits: torch.Tensor = network(
+            input_ids=torch.tensor(ids, device=self._device),
+            attention_mask=self._mask(network, self.places, self.end),
+            position_ids=torch.tensor(positions, device=self._device),
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        return logits
+
+    @torch.inference_mode()
+    def packed(self, network: Any, tokens: Sequence[Sequence[int]], starts: Sequence[int], wanted: int) -> torch.Tensor:
+        """Read the next `tokens` of the rows from slot 0 on, which have read `starts` tokens already.
+
+        One after another with nothing between them, under `packing_attention`; rows with a single token come first.
+        Returns the logits (wanted, vocabulary) after the last tokens of the first `wanted` rows.
+        """
+        held = [self.held(slot) for slot in range(len(tokens))]
+        begins = [start - before for start, before in zip(starts, held, strict=True)]
+        columns = [
+            torch.arange(begin, begin + len(row), device=self._device)
+            for row, begin in zip(tokens, begins, strict=True)
+        ]
+        written = next((slot for slot, row in enumerate(tokens) if len(row) > 1), len(tokens))
+        ends = [0, *accumulate(map(len, tokens))]
+        self.lanes = torch.tensor([[slot for slot, row in enumerate(tokens) for _ in row]], device=self._device)
+        self.places = torch.cat(columns)[None]
+        end = max(begins[:written], default=-1) + 1
+        packed = Packed(
+            self._layers,
+            written,
+            end,
+            self._mask(network, self.places[0, :written, None], end),
+            self._sharing(written),
+            [
+                Piece(
+                    slice(ends[slot], ends[slot + 1]),
+                    slot,
+                    pad(self._mask(network, columns[slot][None], begins[slot] + len(tokens[slot])), (held[slot], 0)),
+                    self.beginning(slot),
+                )
+                for slot in range(written, len(tokens))
+            ],
+        )
+        logits: torch.Tensor = network(
+            input_ids=torch.tensor([[token for row in tokens for token in row]], device=self._device),
+            # Every row has its own; this one only keeps the network from making another.
+            attention_mask=packed.mask.new_zeros(1, 1, 1, 1),
+            position_ids=self.places + torch.tensor(held, device=self._device)[self.lanes],
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=torch.tensor(ends[1 : wanted + 1], dtype=torch.long, device=self._device) - 1,
+            packed=packed,
+        ).logits[0]
+        return logits
+
+    def _mask(self, network: Any, places: torch.Tensor, end: int) -> torch.Tensor:
+        """(rows, 1, tokens, end), given in which columns (rows, tokens) the tokens stand: later ones are hidden."""
+        hidden = torch.arange(end, device=self._device) > places[:, None, :, None]
         mask = torch.zeros(hidden.shape, dtype=network.dtype, device=self._device)
-        shared = self._sharing(first, len(tokens))
-        return {
-            "input_ids": torch.tensor(ids, device=self._device),
-            "attention_mask": mask.masked_fill_(hidden, torch.finfo(mask.dtype).min),
-            "position_ids": torch.tensor(positions, device=self._device),
-            "past_key_values": self._cache,
-            "use_cache": True,
-            **({"sharing": shared} if shared else {}),
-        }
+        return mask.masked_fill_(hidden, torch.finfo(mask.dtype).min)
 
     def beginning(self, slot: int) -> Segment | None:
         """What is held beside the slots for the slot's row."""
@@ -140,15 +182,12 @@ class Slots:
         beginning = self.beginning(slot)
         return beginning.end if beginning is not None else 0
 
-    def _sharing(self, first: int, count: int) -> list[Sharing]:
+    def _sharing(self, count: int) -> list[Sharing]:
         rows: dict[int, list[int]] = {}
-        for slot in range(first, first + count):
+        for slot in range(count):
             if (beginning := self.beginning(slot)) is not None:
-                rows.setdefault(id(beginning), []).append(slot - first)
-        return [
-            Sharing(self._held[first + behind[0]], torch.tensor(behind, device=self._device))
-            for behind in rows.values()
-        ]
+                rows.setdefault(id(beginning), []).append(slot)
+        return [Sharing(self._held[behind[0]], torch.tensor(behind, device=self._device)) for behind in rows.values()]
 
     @torch.inference_mode()
     def kept(self, slot: int, start: int, end: int) -> Segment:
@@ -204,14 +243,11 @@ class _Layer(CacheLayerMixin):
         """Write (rows, heads, tokens, width) where the slots say, and return all that these rows hold."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        slots, count = self._slots, len(key_states)
-        rows = torch.arange(count, device=key_states.device)[:, None]
-        read = []
+        slots = self._slots
+        rows = slice(slots.first, slots.first + len(key_states))
         for store, states in ((self.keys, key_states), (self.values, value_states)):
-            view = store[slots.first : slots.first + count]
-            view[rows, :, slots.places] = states.transpose(1, 2)
-            read.append(view[:, :, : slots.end])
-        return read[0], read[1]
+            store[slots.lanes, :, slots.places] = states.transpose(1, 2)
+        return self.keys[rows, :, : slots.end], self.values[rows, :, : slots.end]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self._slots.end, 0
