@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import weakref
 from array import array
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -60,6 +59,9 @@ def side_by_side(
         try:
             for rows in answered(replace(part, stop=stopping.is_set)):
                 done.put(rows)
+        except BaseException:
+            stopping.set()
+            raise
         finally:
             done.put(None)
 
@@ -98,14 +100,14 @@ class Library:
 
     def __init__(self) -> None:
         self._segments: weakref.WeakValueDictionary[tuple[int, bytes], Segment] = weakref.WeakValueDictionary()
-        self._locks: defaultdict[tuple[int, bytes], Lock] = defaultdict(Lock)
+        self._locks: dict[tuple[int, bytes], Lock] = {}
 
     def segment(
         self, prompt: array[int], start: int, read: Callable[[], tuple[Segment, float]]
     ) -> tuple[Segment, float]:
         """The keys and values of `prompt` from `start` on, and the seconds that reading them took just now."""
         key = (start, prompt.tobytes())
-        with self._locks[key]:
+        with self._locks.setdefault(key, Lock()):
             found = self._segments.get(key)
             if found is not None:
                 return found, 0.0

@@ -1,4 +1,4 @@
-"""Rows that share what is held for them answer as if each had its own copy."""
+"""Rows packed in a pass, and rows that share what is held for them, answer as each would by itself."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from core.models import batching, prefixes
-from core.models.attention import joined, sharing_attention
+from core.models.attention import joined, packing_attention
 from core.models.generation import Request, Sampling
 from core.models.loading import LoadedModel, load_model
 from core.models.local import LocalGenerator
 from core.models.prefixes import HELD_TOKENS
 from core.models.prompt import Message
-from core.models.slots import Slots, can_share
+from core.models.slots import Slots, can_pack
 
 GREEDY = Sampling(max_new_tokens=12)
 # Two beginnings of different length, each longer than what is held at least.
@@ -52,25 +52,25 @@ def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 def held(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Of each pass of batching, how many tokens were held for each row."""
     seen: list[list[int]] = []
-    inputs = Slots._inputs
+    packed = Slots.packed
 
-    def watched(self: Slots, network: Any, first: int, tokens: Any, starts: Any) -> dict[str, Any]:
-        seen.append([self.held(slot) for slot in range(first, first + len(tokens))])
-        return inputs(self, network, first, tokens, starts)
+    def watched(self: Slots, network: Any, tokens: Any, starts: Any, wanted: int) -> torch.Tensor:
+        seen.append([self.held(slot) for slot in range(len(tokens))])
+        return packed(self, network, tokens, starts, wanted)
 
-    monkeypatch.setattr(Slots, "_inputs", watched)
+    monkeypatch.setattr(Slots, "packed", watched)
     return seen
 
 
 def test_holding_changes_no_answer(tiny: LoadedModel, held: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     generator = LocalGenerator(tiny)
-    assert generator._can_share
+    assert generator._can_pack
     asked = chats(14)
     held.clear()
     shared = answers(generator, asked)
     mixed = [rows for rows in held if len(set(rows)) > 1 and min(rows) >= HELD_TOKENS]
     assert mixed, "rows of different beginnings were to be written in one pass"
-    monkeypatch.setattr(generator, "_can_share", False)
+    monkeypatch.setattr(prefixes, "HELD_BY", len(asked) + 1)
     held.clear()
     assert answers(generator, asked) == shared
     assert not any(map(any, held))
@@ -86,33 +86,38 @@ def test_little_memory_and_long_pieces_change_no_answer(tiny: LoadedModel, monke
 
 
 @torch.inference_mode()
-def test_logits_of_shared_and_copied_beginnings_agree(tiny: LoadedModel) -> None:
+def test_logits_of_packed_rows_are_those_of_each_by_itself(tiny: LoadedModel) -> None:
+    """Written rows, prompts from their start and in the middle, beginnings copied and held: all in one pass."""
     network, device = tiny.model, tiny.device
     beginning, rest = list(range(40, 90)), list(range(200, 211))
     slots = Slots(network, device)
-    slots.resize(3, 80, 0)
-    slots.run(network, 0, [beginning], [0])
-    first, second = slots.kept(0, 0, 20), slots.kept(0, 20, len(beginning))
-    whole = joined([first, second])
-    assert (whole.start, whole.end) == (0, len(beginning))
-    slots.fill(0, [first, second])
-    slots.fill(1, (), whole)
-    slots.fill(2, (), whole)
-    with sharing_attention(network):
-        copied = slots.run(network, 0, [rest], [len(beginning)])
-        shared = slots.run(network, 1, [rest, rest[:7]], [len(beginning)] * 2)[0]
-        torch.testing.assert_close(shared, copied[0], rtol=1e-4, atol=1e-4)
-        after = slots.run(network, 0, [[7], [7], [7]], [len(beginning) + len(rest)] * 2 + [len(beginning) + 7])
-    torch.testing.assert_close(after[1], after[0], rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(after[2], after[0], rtol=1e-4, atol=1e-4)
-    slots.move(1, 2, len(beginning) + len(rest) + 1)
-    with sharing_attention(network):
-        moved = slots.run(network, 1, [[9], [9]], [len(beginning) + len(rest) + 1] * 2)
-    torch.testing.assert_close(moved[1], moved[0])
+    slots.resize(6, 80, 0)
+    whole = [*beginning, *rest]
+    alone = {n: slots.run(network, 5, [whole[:n]], [0])[0] for n in (11, 51, 57, 60, 61)}
+    first, second = slots.kept(5, 0, 20), slots.kept(5, 20, len(beginning))
+    held = joined([first, second])
+    assert (held.start, held.end) == (0, len(beginning))
+    slots.fill(0, [slots.kept(5, 0, 60)])
+    slots.fill(1, (), held)
+    slots.fill(2, [first, second])
+    slots.fill(3, (), held)
+    slots.fill(4, ())
+    with packing_attention(network):
+        tokens = [whole[60:], whole[50:51], whole[50:57], whole[50:60], whole[:11]]
+        found = slots.packed(network, tokens, [60, 50, 50, 50, 0], 5)
+        for logits, n in zip(found, (61, 51, 57, 60, 11), strict=True):
+            torch.testing.assert_close(logits, alone[n], rtol=1e-4, atol=1e-4)
+        slots.move(3, 0, 60)
+        after = slots.packed(network, [whole[60:], whole[51:57]], [60, 51], 1)
+        assert len(after) == 1
+        torch.testing.assert_close(after[0], alone[61], rtol=1e-4, atol=1e-4)
+        assert len(slots.packed(network, [whole[57:61]], [57], 0)) == 0
 
 
-def test_a_network_with_an_attention_of_its_own_shares_nothing(tiny: LoadedModel) -> None:
-    assert can_share(tiny.model, tiny.device)
+def test_a_network_with_an_attention_of_its_own_is_answered_in_plain_batches(tiny: LoadedModel) -> None:
+    expected = answers(LocalGenerator(tiny), chats(5))
+    assert can_pack(tiny.model, tiny.device)
     assert tiny.model.config._attn_implementation == "sdpa"
     tiny.model.set_attn_implementation("eager")
-    assert not can_share(tiny.model, tiny.device)
+    assert not can_pack(tiny.model, tiny.device)
+    assert answers(LocalGenerator(tiny), chats(5)) == expected

@@ -140,14 +140,14 @@ def test_little_memory_changes_no_answer(
 
 def test_what_prompts_share_is_read_once(generator: LocalGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    inputs = Slots._inputs
+    packed = Slots.packed
 
-    def counted(slots: Slots, network: object, first: int, tokens: Sequence[Sequence[int]], starts: list[int]) -> Any:
+    def counted(slots: Slots, network: object, tokens: Sequence[Sequence[int]], *others: Any) -> Any:
         read.append(sum(map(len, tokens)))
-        return inputs(slots, network, first, tokens, starts)
+        return packed(slots, network, tokens, *others)
 
     all_answers(generator, questions(1))  # tries out what the network can do
-    monkeypatch.setattr(Slots, "_inputs", counted)
+    monkeypatch.setattr(Slots, "packed", counted)
     chats = questions(21, SHOTS)
     all_answers(generator, chats, Sampling(max_new_tokens=1))
     tokens = [generator.tokenize(chat) for chat in chats]
@@ -297,6 +297,7 @@ def test_closing_ends_the_work_and_leaves_the_generator_usable(
     generator: LocalGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batching, "MOST_ROWS", {"cpu": 2})
+    monkeypatch.setattr(batching, "BEAT_S", 0.0)
     work = generator.answer([Request(chat) for chat in questions(6)], GREEDY)
     assert len(next(work)) == 2
     work.close()  # type: ignore[attr-defined]
