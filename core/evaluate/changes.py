@@ -28,7 +28,8 @@ class RungChange:
     """One rung then and now. Lists hold ids of examples in order of position.
 
     `gained` and `lost` score higher and lower than before; `reworded` are answered differently and score the same.
-    `effect`: mean score now less then, with its 95% interval; `p_adjusted`: Holm over all rungs.
+    `effect`: mean score now less then, with its 95% interval; `p_adjusted`: Holm over all rungs; `outcome` is
+    "unchanged" where every answer reads and scores as before.
     """
 
     rung: str
@@ -126,7 +127,11 @@ def _rungs(
                 seen.interval(k),
                 float(seen.p[k]),
                 float(adjusted[k]),
-                judge(float(seen.effect[k]), seen.interval(k), seen.interval_90(k), float(adjusted[k]), later.delta),
+                "unchanged"
+                if (level & ~other_text).all()
+                else judge(
+                    float(seen.effect[k]), seen.interval(k), seen.interval_90(k), float(adjusted[k]), later.delta
+                ),
             )
         )
     return found

@@ -112,6 +112,8 @@ def test_changes_name_every_example_gained_lost_and_reworded() -> None:
     assert found.examples == sorted({*prompt.gained, reworded})
     back = changes.between(later.id, earlier.id)
     assert back.rungs[1].lost == prompt.gained and back.rungs[1].outcome == "worse"
+    assert base.outcome == "cannot tell yet"
+    assert {rung.outcome for rung in changes.between(later.id, later.id).rungs} == {"unchanged"}
 
 
 def test_what_cannot_be_compared_over_time_is_refused() -> None:
