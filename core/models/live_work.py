@@ -6,9 +6,7 @@ Everything here happens in the engine's one thread.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,11 +17,11 @@ import torch
 from core.errors import UserError
 from core.models.live_answer import FAILED
 from core.models.live_lanes import AloneLane, Lane, SlotLane
+from core.models.live_models import Group, LiveModels
 from core.models.live_recent import WORTH, Recent, common
 from core.models.live_rows import Describe, Row, next_tokens
 from core.models.loading import LoadedModel
-from core.models.networks import Networks, is_whole_model
-from core.models.slots import Slots, bytes_per_token
+from core.models.slots import Slots
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +36,8 @@ COLUMNS = (512, 2048, 8192, 32_768)
 CPU_BYTES, CPU_RECENT_BYTES = 2**30, 2**28
 # Shares of a GPU's free memory for the same; passes need some too.
 GPU_SHARE, GPU_RECENT_SHARE = 0.6, 0.1
-# LoRA adapters in memory; those in use stay, and those used last.
-MOST_ADAPTERS = 16
 # A row that finds no room lets so many younger ones pass, and then none.
 MOST_OVERTAKEN = 32
-
-# Rows with the same group share a pass: all that mix; else those of one adapter.
-Group = Path | None
 
 
 class Work:
@@ -53,23 +46,18 @@ class Work:
     def __init__(self, loaded: LoadedModel, ends: frozenset[int], describe: Describe, wake: Callable[[], None]) -> None:
         kind = loaded.device.type
         self.waiting: list[Row] = []
-        self._loaded, self._ends, self._describe, self._wake = loaded, ends, describe, wake
-        self._networks = Networks(loaded)
-        self._bytes_per_token: dict[Group, int | None] = {None: bytes_per_token(loaded.model, loaded.device)}
+        self._loaded, self._ends, self._describe = loaded, ends, describe
+        self._models = LiveModels(loaded, wake, self._forget)
         self._most_rows, self._piece, self._piece_alone = MOST_ROWS[kind], PIECE[kind], PIECE_ALONE[kind]
         self._most_bytes, recent_bytes = _memory(loaded.device)
         self._recent = Recent(recent_bytes)
         self._lanes: dict[tuple[Group, int], Lane] = {}
-        # The adapters that are on the base, those used last at the end, and whom they share passes with.
-        self._groups: OrderedDict[Path, Group] = OrderedDict()
-        self._opener = ThreadPoolExecutor(1, "open-model")
-        self._opening: tuple[Path, Future[Any]] | None = None
         self._shortest_first = True
 
     @property
     def longest(self) -> int:
         """The most tokens of a prompt and its answer."""
-        per_token = self._bytes_per_token[None]
+        per_token = self._models.bytes_per_token(None)
         return (
             self._loaded.context if per_token is None else min(self._loaded.context, self._most_bytes // per_token - 1)
         )
@@ -85,7 +73,7 @@ class Work:
 
     @property
     def adapters(self) -> int:
-        return len(self._groups)
+        return self._models.adapters
 
     @property
     def bytes(self) -> int:
@@ -100,21 +88,8 @@ class Work:
         return self._read() + self._write()
 
     def open(self, adapter: Path) -> bool:
-        """Put LoRA matrices on the base; False while too many are on it and in use. Raises UserError."""
-        if adapter in self._groups:
-            self._groups.move_to_end(adapter)
-            return True
-        if len(self._groups) >= MOST_ADAPTERS:
-            used = {row.asked.adapter for row in self.rows}
-            oldest = next((each for each in self._groups if each not in used), None)
-            if oldest is None:
-                return False
-            self._networks.take_off(oldest)
-            self._recent.forget(oldest)
-            del self._groups[oldest]
-        self._networks.put_on(adapter)
-        self._groups[adapter] = None if self._networks.mixes(adapter) else adapter
-        return True
+        """Whether rows may answer with it now; see `LiveModels.open`. Raises UserError."""
+        return self._models.open(adapter, {row.asked.adapter for row in self.rows})
 
     def end_all(self, error: str) -> None:
         """End all answers with this error, and begin anew with empty slots."""
@@ -125,7 +100,12 @@ class Work:
 
     def close(self, error: str) -> None:
         self.end_all(error)
-        self._opener.shutdown(wait=False, cancel_futures=True)
+        self._models.close()
+
+    def _forget(self, adapter: Path) -> None:
+        """Let go of what was kept for a model that is no longer open."""
+        self._recent.forget(adapter)
+        self._lanes = {key: lane for key, lane in self._lanes.items() if key[0] != adapter}
 
     @torch.inference_mode()
     def _leave_cancelled(self) -> None:
@@ -164,18 +144,18 @@ class Work:
                 self.waiting.remove(row)
                 for each in passed:
                     each.overtaken += 1
-            elif row.overtaken >= MOST_OVERTAKEN and not self._opening:
+            elif row.overtaken >= MOST_OVERTAKEN and not self._models.opening:
                 break
             else:
                 passed.append(row)
-        if self.waiting and not self.rows and not self._opening:
+        if self.waiting and not self.rows and not self._models.opening:
             self.waiting.pop(0).give_up(
                 "error", "There is not enough memory for this request. Ask for a shorter answer."
             )
 
     def _place(self, row: Row) -> bool:
         adapter = row.asked.adapter
-        if adapter is not None and not (self._open_whole(adapter) if is_whole_model(adapter) else self.open(adapter)):
+        if adapter is not None and not self.open(adapter):
             return False
         lane = self._lane(row)
         if not self._room(lane):
@@ -183,33 +163,11 @@ class Work:
         lane.add(row)
         return True
 
-    def _open_whole(self, folder: Path) -> bool:
-        """One whole tuned model is in memory at a time, and opened beside the work, since that takes its time."""
-        if self._opening and self._opening[1].done():
-            opened, future = self._opening
-            self._opening = None
-            if opened == folder:
-                network = future.result()
-                self._bytes_per_token[folder] = bytes_per_token(network, self._loaded.device)
-        if folder in self._bytes_per_token:
-            return True
-        others = [group for group in self._bytes_per_token if group]
-        if self._opening or any(self._group(row) in others for row in self.rows):
-            return False
-        for other in others:
-            self._recent.forget(other)
-            del self._bytes_per_token[other]
-            self._lanes = {key: lane for key, lane in self._lanes.items() if key[0] != other}
-        self._opening = folder, self._opener.submit(self._networks.switched_to, folder)
-        self._opening[1].add_done_callback(lambda _: self._wake())
-        return False
-
     def _group(self, row: Row) -> Group:
-        adapter = row.asked.adapter
-        return self._groups.get(adapter, adapter) if adapter else None
+        return self._models.group(row.asked.adapter)
 
     def _per_token(self, row: Row) -> int | None:
-        return self._bytes_per_token.get(self._group(row), self._bytes_per_token[None])
+        return self._models.bytes_per_token(self._group(row))
 
     def _lane(self, row: Row) -> Lane:
         group = self._group(row)
@@ -218,16 +176,13 @@ class Work:
         columns = next((width for width in widths if row.expected < width), self.longest + 1)
         key = group, columns
         if key not in self._lanes:
-            network, device = partial(self._network, group), self._loaded.device
+            network, device = partial(self._models.network, group), self._loaded.device
             if per_token is None:
                 self._lanes[key] = AloneLane(network, device)
             else:
                 slots = Slots(network([]), device)
                 self._lanes[key] = SlotLane(network, slots, columns, per_token)
         return self._lanes[key]
-
-    def _network(self, group: Group, adapters: Sequence[Path | None]) -> Any:
-        return self._networks.switched_to(group) if group else self._networks.mixed(adapters)
 
     def _room(self, lane: Lane) -> bool:
         """Whether there is room for one row more, for which all lanes give back what they do not need."""

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import UserError
-from core.models import live, live_work
+from core.models import live, live_models, live_work
 from core.models.constraint import Shape, ShapeRefused
 from core.models.generation import Request, Sampling
 from core.models.live import Answer, Asked, Busy, Engine, Piece
@@ -383,7 +383,7 @@ def test_rows_move_to_wider_slots_and_none_takes_more_than_the_memory(
     """With room for four short rows or one long one, everybody is answered, and as ever."""
     monkeypatch.setattr(live_work, "COLUMNS", (32, 64, 128))
     stepped = Stepped(loaded)
-    per_token = stepped.work._bytes_per_token[None]
+    per_token = stepped.work._models.bytes_per_token(None)
     assert per_token is not None
     stepped.work._most_bytes = 200 * per_token
     stepped.work._recent.most_bytes = 40 * per_token
@@ -409,7 +409,7 @@ def test_long_request_that_finds_no_room_is_not_overtaken_for_ever(
 ) -> None:
     monkeypatch.setattr(live_work, "COLUMNS", (32,))
     stepped = Stepped(loaded)
-    stepped.work._most_bytes = 520 * (stepped.work._bytes_per_token[None] or 0)
+    stepped.work._most_bytes = 520 * (stepped.work._models.bytes_per_token(None) or 0)
     first, _ = stepped.ask([5], max_new_tokens=20)
     stepped.work.turn()
     long, _ = stepped.ask([7] * 400, max_new_tokens=2)
@@ -432,7 +432,7 @@ def test_fewer_adapters_in_memory_than_are_asked_for(
         return [text(answer) for answer in [engine.ask(each) for each in asked]]
 
     expected = all_of_them()
-    monkeypatch.setattr(live_work, "MOST_ADAPTERS", 2)
+    monkeypatch.setattr(live_models, "MOST_ADAPTERS", 2)
     assert all_of_them() == expected == all_of_them()
 
 
