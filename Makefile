@@ -5,6 +5,9 @@ BIN := .venv/bin
 RUNTIME := .venv/.runtime
 TOOLS := .venv/.tools
 
+# Processes that share the tests' files between them, in order: some tests take both cores of a small machine anyway.
+WORKERS ?= 2
+
 .PHONY: run setup test lint clean
 
 run: $(RUNTIME)
@@ -13,7 +16,7 @@ run: $(RUNTIME)
 setup: $(RUNTIME)
 
 test: $(TOOLS)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(TOOLS)
 	$(BIN)/ruff check .
