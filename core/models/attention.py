@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 NAME = "lowest_rung"
 BENEATH = "sdpa"
@@ -39,6 +40,8 @@ class Segment:
 @torch.inference_mode()
 def joined(segments: Sequence[Segment]) -> Segment:
     """Segments that follow one another, as one."""
+    if len(segments) == 1:
+        return segments[0]
     layers = zip(*(segment.layers for segment in segments), strict=True)
     return Segment(
         segments[0].start,
@@ -88,7 +91,12 @@ class Packed:
 
 @contextmanager
 def packing_attention(network: Any) -> Iterator[None]:
-    """Lets `network` be called with `packed=Packed(...)`; without that, its attention is what it was."""
+    """Lets `network` be called with `packed=Packed(...)`; without that, its attention is what it was.
+
+    One at a time: whoever ended first would take it from the others.
+    """
+    if network.config._attn_implementation == NAME:
+        raise RuntimeError("This network is being packed already.")
     network.set_attn_implementation(NAME)
     try:
         yield
@@ -164,3 +172,4 @@ def _weighed(scores: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 AttentionInterface.register(NAME, _attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)

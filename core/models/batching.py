@@ -46,11 +46,11 @@ def answered(pool: Pool, bytes_per_token: int) -> Iterator[list[Row]]:
 
     For networks that can pack (`slots.can_pack`).
     """
-    parts = portions(pool, WORTH[pool.device.type])
-    tokens = _memory(pool.device) // bytes_per_token // len(parts)
+    tokens = _memory(pool.device) // bytes_per_token
+    parts = portions(pool, WORTH[pool.device.type], tokens)
     library = Library()
     with packing_attention(pool.network):
-        yield from side_by_side(pool, parts, lambda part: _Batching(part, tokens, library).run())
+        yield from side_by_side(pool, parts, lambda part: _Batching(part, tokens // len(parts), library).run())
 
 
 @dataclass(frozen=True)
@@ -151,14 +151,17 @@ class _Batching:
         """`prompt` from `start` on, up to where it is known; and the seconds that took."""
         # In a slot of its own: what is to be held may be longer than the rows' slots.
         desk = Slots(self.pool.network, self.pool.device)
-        desk.resize(1, len(prompt), 0)
-        desk.fill(0, known.segments, known.held)
         began = time.perf_counter()
-        for at in range(start, len(prompt), self.piece):
-            self.pool.check_stop()
-            desk.packed(self.pool.network, [prompt[at : at + self.piece]], [at], 0)
-        self._wait()
-        return desk.kept(0, start, len(prompt)), time.perf_counter() - began
+        try:
+            desk.resize(1, len(prompt), 0)
+            desk.fill(0, known.segments, known.held)
+            for at in range(start, len(prompt), self.piece):
+                self.pool.check_stop()
+                desk.packed(self.pool.network, [prompt[at : at + self.piece]], [at], 0)
+            self._wait()
+            return desk.kept(0, start, len(prompt)), time.perf_counter() - began
+        finally:
+            desk.free()
 
     def _in_order(self, tree: Prefix) -> Iterator[tuple[Prefix | int, Prefix, int]]:
         """Prefixes and prompts, with the prefix above and how many there are, depth first: few are kept at once.
@@ -236,4 +239,8 @@ class _Batching:
 def _memory(device: torch.device) -> int:
     import torch
 
-    return int(torch.cuda.mem_get_info(device)[0] * GPU_SHARE) if device.type == "cuda" else CPU_BYTES
+    if device.type == "cpu":
+        return CPU_BYTES
+    # What torch keeps of the last pool's memory is free as well.
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int((torch.cuda.mem_get_info(device)[0] + kept) * GPU_SHARE)

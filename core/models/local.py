@@ -91,9 +91,10 @@ class LocalGenerator:
 
     def _engine(self, pool: Pool) -> Iterator[list[Row]]:
         from core.models import batching, plain
+        from core.models.slots import positions_vary
 
         if self._bytes_per_token is None or not self._can_pack:
-            return plain.answered(pool)
+            return plain.answered(pool, alone=positions_vary(pool.network))
         return batching.answered(pool, self._bytes_per_token)
 
     @property

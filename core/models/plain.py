@@ -1,4 +1,4 @@
-"""Batches through transformers' own `generate`, for networks whose memory of a chat cannot be cut into slots."""
+"""Batches through transformers' own `generate`, for networks whose rows cannot be packed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ MOST_ROWS = {"cpu": 16, "cuda": 64}
 MOST_TOKENS = {"cpu": 16_384, "cuda": 131_072}
 
 
-def answered(pool: Pool) -> Iterator[list[Row]]:
-    """The pool's rows batch by batch, longest prompts first; fewer than all when it is stopped."""
+def answered(pool: Pool, *, alone: bool = False) -> Iterator[list[Row]]:
+    """The pool's rows batch by batch, or each `alone`, longest prompts first; fewer than all when it is stopped."""
     kind = pool.device.type
+    most_rows = 1 if alone else MOST_ROWS[kind]
     waiting = sorted(pool.rows, key=lambda row: -len(row.prompt))
     while waiting:
         longest = len(waiting[0].prompt) + pool.sampling.max_new_tokens
-        size = max(1, min(MOST_ROWS[kind], MOST_TOKENS[kind] // longest))
+        size = max(1, min(most_rows, MOST_TOKENS[kind] // longest))
         batch, waiting = waiting[:size], waiting[size:]
         try:
             _generate(pool, batch)

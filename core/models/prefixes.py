@@ -7,7 +7,7 @@ was found for.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -35,14 +35,13 @@ class Prefix:
     branches: list[Prefix] = field(default_factory=list)
 
     @property
-    def inside(self) -> list[int]:
-        """All prompts that begin so."""
-        found, stack = list[int](), [self]
+    def all(self) -> Iterator[Prefix]:
+        """Itself and all that go on from it."""
+        stack = [self]
         while stack:
             prefix = stack.pop()
-            found += prefix.prompts
+            yield prefix
             stack += prefix.branches
-        return found
 
 
 def shared_prefixes(prompts: Sequence[array[int]], worth: int) -> Prefix:

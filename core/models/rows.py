@@ -50,7 +50,10 @@ class Stopped(Exception):
 
 @dataclass
 class Pool:
-    """Prompts that one network answers. `ends` are the tokens that close an answer."""
+    """Prompts that one network answers. `ends` are the tokens that close an answer.
+
+    `stop` is asked every `beat_s` seconds, usually BEAT_S.
+    """
 
     network: Any
     device: torch.device
@@ -59,6 +62,7 @@ class Pool:
     ends: frozenset[int]
     pad: int
     stop: Callable[[], bool]
+    beat_s: float | None = None
     _asked: float = float("-inf")
 
     def done(self, row: Row) -> bool:
@@ -69,9 +73,9 @@ class Pool:
         return bool(row.new) and row.new[-1] in self.ends
 
     def check_stop(self) -> None:
-        """Asks twice a second at most, for the question may cost a look into the database. Raises Stopped."""
+        """Asks, but not at every step, for the question may cost a look into the database. Raises Stopped."""
         now = time.perf_counter()
-        if now - self._asked >= BEAT_S:
+        if now - self._asked >= (BEAT_S if self.beat_s is None else self.beat_s):
             self._asked = now
             if self.stop():
                 raise Stopped

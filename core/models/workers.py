@@ -13,26 +13,33 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from threading import Event, Lock
+from typing import Any
 
 from core.models.attention import Segment
 from core.models.prefixes import Prefix, shared_prefixes
-from core.models.rows import BEAT_S, Pool, Row
+from core.models.rows import BEAT_S, Pool, Row, Stopped
 
 BESIDE = 2
 # Rows of a batch below which a second one would only take threads from the first.
 LEAST_ROWS = 16
+# Rows that a batch must have memory for, or it would rather have all of it.
+LEAST_ROOM = 4
 # A share of all work that may stay in one piece: small enough that the batches end at about the same time.
 PIECE = 1 / 16
 
 
-def portions(pool: Pool, worth: int) -> list[Pool]:
+def portions(pool: Pool, worth: int, tokens: int) -> list[Pool]:
     """The pool in parts of about the same work, one for each batch; what shares a beginning mostly stays together.
 
-    `worth` is that of `shared_prefixes`. The same pool is always divided alike.
+    `worth` is that of `shared_prefixes`, `tokens` what the memory of all batches holds. The same pool is always divided
+    alike.
     """
     import torch
 
     if pool.device.type != "cpu" or torch.get_num_threads() < BESIDE or len(pool.rows) < BESIDE * LEAST_ROWS:
+        return [pool]
+    longest = max(len(row.prompt) for row in pool.rows) + pool.sampling.max_new_tokens
+    if tokens < BESIDE * LEAST_ROOM * longest or _changes_itself(pool.network):
         return [pool]
     tree = shared_prefixes([row.prompt[:-1] for row in pool.rows], worth)
     loads, parts = [0] * BESIDE, [list[Row]() for _ in range(BESIDE)]
@@ -40,7 +47,7 @@ def portions(pool: Pool, worth: int) -> list[Pool]:
         least = loads.index(min(loads))
         loads[least] += work
         parts[least] += [pool.rows[i] for i in prompts]
-    return [replace(pool, rows=rows) for rows in parts]
+    return [replace(pool, rows=rows) for rows in parts if rows]
 
 
 def side_by_side(
@@ -57,7 +64,7 @@ def side_by_side(
 
     def work(part: Pool) -> None:
         try:
-            for rows in answered(replace(part, stop=stopping.is_set)):
+            for rows in answered(replace(part, stop=stopping.is_set, beat_s=0.0)):
                 done.put(rows)
         except BaseException:
             stopping.set()
@@ -74,7 +81,9 @@ def side_by_side(
                 at_work = len(parts)
                 while at_work:
                     # The question is asked here alone: it may look into a database, which belongs to one thread.
-                    if not stopping.is_set() and pool.stop():
+                    try:
+                        pool.check_stop()
+                    except Stopped:
                         stopping.set()
                     try:
                         rows = done.get(timeout=BEAT_S)
@@ -116,17 +125,24 @@ class Library:
             return found, seconds
 
 
+def _changes_itself(network: Any) -> bool:
+    """Whether passes at the same time would disturb each other: PEFT puts such matrices on and off in every pass."""
+    from peft.tuners.lora.layer import ParamWrapper
+
+    return network is not None and any(isinstance(module, ParamWrapper) for module in network.modules())
+
+
 def _pieces(tree: Prefix, pool: Pool) -> Iterator[tuple[int, list[int]]]:
     """(tokens to read and to write, prompts): branches that are small enough, and prompts by themselves."""
 
     def work(prompts: Sequence[int], known: int) -> int:
         return sum(len(pool.rows[i].prompt) - known + pool.sampling.max_new_tokens for i in prompts)
 
-    most = PIECE * work(range(len(pool.rows)), 0)
+    most = PIECE * sum(work(prefix.prompts, prefix.end) for prefix in tree.all)
     stack = [tree]
     while stack:
         prefix = stack.pop()
-        inside = prefix.inside
+        inside = [i for each in prefix.all for i in each.prompts]
         if prefix is not tree and work(inside, prefix.end) <= most:
             yield work(inside, prefix.end), inside
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +123,53 @@ def test_a_network_with_an_attention_of_its_own_is_answered_in_plain_batches(tin
     tiny.model.set_attn_implementation("eager")
     assert not can_pack(tiny.model, tiny.device)
     assert answers(LocalGenerator(tiny), chats(5)) == expected
+
+
+def test_half_precision_is_packed_too(tiny: LoadedModel) -> None:
+    assert can_pack(copy.deepcopy(tiny.model).to(torch.bfloat16), tiny.device)
+
+
+@torch.inference_mode()
+def test_a_network_packs_for_one_at_a_time_and_is_otherwise_what_it_was(tiny: LoadedModel) -> None:
+    padded = {
+        "input_ids": torch.tensor([[0, 0, 0, 5, 6, 7], [5, 6, 7, 8, 9, 10]]),
+        "attention_mask": torch.tensor([[0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 1, 1]]),
+    }
+    expected = tiny.model(**padded).logits[:, -1]
+    with packing_attention(tiny.model):
+        torch.testing.assert_close(tiny.model(**padded).logits[:, -1], expected)
+        with pytest.raises(RuntimeError, match="already"), packing_attention(tiny.model):
+            pass
+        assert tiny.model.config._attn_implementation != "sdpa"
+    assert tiny.model.config._attn_implementation == "sdpa"
+
+
+def test_memory_of_all_slots_is_given_back(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Slots] = []
+    begin = Slots.__init__
+
+    def noted(self: Slots, *given: Any) -> None:
+        begin(self, *given)
+        made.append(self)
+
+    monkeypatch.setattr(Slots, "__init__", noted)
+    answers(LocalGenerator(tiny), chats(14))
+    assert len(made) > 3 and not any(slots._layers for slots in made)
+
+
+@pytest.mark.parametrize("stretched", ["dynamic", "longrope"])
+def test_positions_that_depend_on_the_longest_row_are_read_row_by_row(tiny: LoadedModel, stretched: str) -> None:
+    config = copy.deepcopy(tiny.model.config)
+    half = config.hidden_size // config.num_attention_heads // 2
+    config.rope_parameters = {
+        "rope_type": stretched,
+        "rope_theta": 10_000.0,
+        "factor": 4.0,
+        "original_max_position_embeddings": 64,
+        **({"short_factor": [1.0] * half, "long_factor": [3.0] * half} if stretched == "longrope" else {}),
+    }
+    torch.manual_seed(5)
+    generator = LocalGenerator(dataclasses.replace(tiny, model=type(tiny.model)(config).eval()))
+    asked = [*chats(3), [{"role": "user", "content": "Why?"}], [{"role": "user", "content": "Who is it?"}]]
+    assert not generator._can_pack
+    assert answers(generator, asked) == [answers(generator, [chat])[0] for chat in asked]
