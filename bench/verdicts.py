@@ -1,13 +1,14 @@
-"""Is the verdict the true one? Three real tasks, five seeds each, against what far more test examples show.
+"""Is the verdict the true one? Three real tasks, five seeds each, against what all five show together.
 
     python -m bench.verdicts [--tasks tickets-json ...] [--seeds 0 1 2 3 4] [--home FOLDER] [--train-only]
 
 For each task and seed the five rungs are built as `python -m core ladder` builds them: the seed is that of the
 training, of the worked examples and of the statistics. Where the documents hold the answers, the adapter learns with
 passages beside the questions (RAFT), as the Train page offers for the rung rag+lora. The truth is what the rungs
-score on average over all seeds: the lowest rung that no other beats by the margin or more. Prints each verdict, the
-truth, and how often they agree. Everything is kept in the home folder, so that an interrupted run goes on where it
-was.
+score on average over all seeds: the lowest rung that no other beats by the margin or more. The test questions are the
+same each time, so this tells whether training and examples sway the verdict, and whether it can be reached at this
+size. Prints each verdict, the truth, and how often they agree. Everything is kept in the home folder, so that an
+interrupted run goes on where it was.
 """
 
 from __future__ import annotations
