@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUNTIME := .venv/.runtime
 TOOLS := .venv/.tools
 
-# Processes that share the tests' files between them, in order: some tests take both cores of a small machine anyway.
+# Processes that share the tests' files between them, in order, each with a thread for its arithmetic.
 WORKERS ?= 2
 
 .PHONY: run setup test lint clean
@@ -16,7 +16,7 @@ run: $(RUNTIME)
 setup: $(RUNTIME)
 
 test: $(TOOLS)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(TOOLS)
 	$(BIN)/ruff check .

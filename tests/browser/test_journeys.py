@@ -49,12 +49,12 @@ def test_broken_file_then_mended_file_then_training_started_and_stopped(address:
     tab.settle()
     assert "run=1" in tab.page.url
     tab.page.get_by_role("link", name="Jobs").click()
-    tab.page.get_by_text("1 running").wait_for(timeout=30_000)
+    tab.page.get_by_text("1 running").wait_for()
     tab.shoot("journey-running")
     tab.page.get_by_role("button", name="Pause", exact=True).click()
-    tab.page.get_by_text("Pausing").first.wait_for(timeout=30_000)
+    tab.page.get_by_text("Pausing").first.wait_for()
     # Loading a model is not interrupted, so the stop may be honoured only when that is done.
-    tab.page.get_by_role("button", name="Resume").wait_for(timeout=120_000)
+    tab.page.get_by_role("button", name="Resume").wait_for(timeout=240_000)
     assert tab.page.get_by_text("Paused at").count() == 1
     tab.shoot("journey-stopped")
     tab.assert_sound()
@@ -69,10 +69,10 @@ def test_documents_become_an_index_that_answers(address: str, visit, tmp_path: P
     tab.open(f"{address}/data?tab=Documents")
     upload(tab, notes)
     tab.page.get_by_role("button", name="Build the index").click()
-    tab.page.get_by_role("textbox", name="Question").wait_for(timeout=120_000)
+    tab.page.get_by_role("textbox", name="Question").wait_for()
     tab.page.get_by_role("textbox", name="Question").fill("How long does it take to get my money back?")
     tab.page.get_by_role("button", name="Find passages").click()
-    tab.page.get_by_text("cosine similarity").first.wait_for(timeout=60_000)
+    tab.page.get_by_text("cosine similarity").first.wait_for()
     assert tab.page.get_by_text("note-").first.inner_text() == "note-2.md · Note 2"
     tab.shoot("journey-index")
     tab.assert_sound()
@@ -86,7 +86,7 @@ def test_sentence_and_wizard_lead_to_a_rung_a_record_and_compare(full_app: str, 
     )
     tab.page.get_by_role("button", name="Read it").click()
     # The reader is loaded now, which takes a while on a busy machine.
-    tab.page.get_by_text("Reads like").wait_for(timeout=120_000)
+    tab.page.get_by_text("Reads like").wait_for()
     tab.settle()
     tab.shoot("journey-diagnosis")
     for question, answer in (
@@ -115,7 +115,7 @@ def test_sentence_and_wizard_lead_to_a_rung_a_record_and_compare(full_app: str, 
     link = tab.page.url
     other = visit()
     other.open(link)
-    other.page.get_by_role("heading", name="Try lora first").wait_for(timeout=60_000)
+    other.page.get_by_role("heading", name="Try lora first").wait_for()
 
     tab.page.get_by_role("button", name="Test this on my data").click()
     tab.page.get_by_text("From Decide: try lora first").wait_for()
