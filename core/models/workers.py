@@ -129,7 +129,7 @@ def _changes_itself(network: Any) -> bool:
     """Whether passes at the same time would disturb each other: PEFT puts such matrices on and off in every pass."""
     from peft.tuners.lora.layer import ParamWrapper
 
-    return network is not None and any(isinstance(module, ParamWrapper) for module in network.modules())
+    return any(isinstance(module, ParamWrapper) for module in network.modules())
 
 
 def _pieces(tree: Prefix, pool: Pool) -> Iterator[tuple[int, list[int]]]:

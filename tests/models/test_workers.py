@@ -60,7 +60,7 @@ def pool(lengths: Sequence[int], *, stop: Any = never) -> Pool:
     dice = random.Random(1)
     prompts = [array("i", (dice.randrange(10_000) for _ in range(length))) for length in lengths]
     rows = [Row(i, prompt, random.Random(i)) for i, prompt in enumerate(prompts)]
-    return Pool(None, torch.device("cpu"), rows, GREEDY, frozenset([1]), 0, stop)
+    return Pool(torch.nn.Module(), torch.device("cpu"), rows, GREEDY, frozenset([1]), 0, stop)
 
 
 def answers(generator: LocalGenerator, asked: list[list[Message]]) -> list[str]:
