@@ -1,12 +1,13 @@
 """The whole ladder of one task: our engine against one question at a time, and against batches of a fixed size.
 
-    python -m bench.compare [--questions 60] [--rounds 1] [--without one,batches]
+    python -m bench.compare [--questions 60] [--rounds 1] [--without one,batches] [--fast-peers]
 
 All answer the test questions of `tickets-json` by base, prompt, rag, lora and rag+lora, greedily, with the bundled
 model and one adapter in one process; retrieval is done beforehand, from the demo's documents. The peers are
 transformers' own `generate`, as one would write it: each question by itself, and batches of 16 in file order, padded
 on the left, rung after rung, every prompt computed whole. On a GPU its continuous batching takes part too, on the
-rungs without an adapter.
+rungs without an adapter. `--fast-peers` gives the peers our matrix products (core/models/products.py), so that what is
+left of the ratio is the order of work alone.
 
 Prints seconds, ratios, how many answers are the same to the letter as those given one at a time, and memory: what the
 process holds at most while our engine works, beside the weights of model and adapter. The adapter is trained once, in
@@ -16,6 +17,7 @@ a process of its own (some minutes), and kept with the index in --home.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -25,13 +27,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bench.machine import describe
 from core.models.catalogue import BUNDLED_MODEL
 from core.models.generation import Request, Sampling
+from core.models.loading import model_source
 from core.models.local import LocalGenerator
+from core.models.products import with_fast_products
 
 ROOT = Path(__file__).resolve().parents[1]
 TASK = ROOT.parent / "shared" / "data" / "ready" / "tickets-json"
@@ -57,6 +62,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--without", default="", help="Peers to leave out, by name: one, batches.")
+    parser.add_argument("--fast-peers", action="store_true", help="Peers multiply as we do.")
     parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "LOWEST_RUNG_HOME": str(options.home)}
@@ -78,15 +84,16 @@ def _measure(options: argparse.Namespace) -> None:
     adapter = _adapter(options.home)
     generator = LocalGenerator(load_model(BUNDLED_MODEL))
     print(describe())
+    peer = Peer(generator, adapter, options.fast_peers)
     runs: dict[str, Callable[[], Answers]] = {"ours": lambda: _ours(generator, chats, adapter)}
     if "one" not in options.without:
-        runs["one"] = lambda: _theirs(generator, chats, adapter, 1)
+        runs["one"] = lambda: peer.answers(chats, 1)
     if "batches" not in options.without:
-        runs["batches"] = lambda: _theirs(generator, chats, adapter, BATCH)
+        runs["batches"] = lambda: peer.answers(chats, BATCH)
     if torch.cuda.is_available():
         untuned = {rung: asked for rung, asked in chats.items() if not RUNGS[rung][2]}
         runs[UNTUNED] = lambda: _ours(generator, untuned, adapter)
-        runs["continuous"] = lambda: _continuous(generator, untuned)
+        runs["continuous"] = lambda: _continuous(generator, peer, untuned)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     answers: dict[str, Answers] = {}
     for number in range(options.rounds):
@@ -119,38 +126,57 @@ def _ours(generator: LocalGenerator, chats: dict[str, Any], adapter: Path) -> An
     return texts
 
 
-def _theirs(generator: LocalGenerator, chats: dict[str, Any], adapter: Path, size: int) -> Answers:
-    import torch
+class Peer:
+    """The same weights and adapter as transformers and PEFT open them, in memory from the first question on."""
 
-    tokenizer = generator.loaded.tokenizer
-    answers: Answers = {}
-    for rung, asked in chats.items():
-        network = generator._networks.switched_to(adapter if RUNGS[rung][2] else None)
-        answers[rung] = []
-        for start in range(0, len(asked), size):
-            inputs = tokenizer.apply_chat_template(
-                asked[start : start + size],
-                add_generation_prompt=True,
-                padding=True,
-                return_tensors="pt",
-                return_dict=True,
-            ).to(generator.loaded.device)
-            with torch.inference_mode():
-                output = network.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
-            new = output[:, inputs["input_ids"].shape[1] :]
-            answers[rung] += [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
-    return answers
+    def __init__(self, generator: LocalGenerator, adapter: Path, fast: bool) -> None:
+        self._tokenizer, self._device = generator.loaded.tokenizer, generator.loaded.device
+        self._dtype = generator.loaded.model.dtype
+        self._adapter, self._fast = adapter, fast
+
+    @cached_property
+    def network(self) -> Any:
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM
+
+        base = AutoModelForCausalLM.from_pretrained(model_source(BUNDLED_MODEL), dtype=self._dtype).to(self._device)
+        if self._fast:
+            with_fast_products(base)
+        return PeftModel.from_pretrained(base, str(self._adapter)).eval()
+
+    def answers(self, chats: dict[str, Any], size: int) -> Answers:
+        import torch
+
+        answers: Answers = {}
+        for rung, asked in chats.items():
+            answers[rung] = []
+            switched = contextlib.nullcontext() if RUNGS[rung][2] else self.network.disable_adapter()
+            with switched, torch.inference_mode():
+                for start in range(0, len(asked), size):
+                    inputs = self._tokenizer.apply_chat_template(
+                        asked[start : start + size],
+                        add_generation_prompt=True,
+                        padding=True,
+                        return_tensors="pt",
+                        return_dict=True,
+                    ).to(self._device)
+                    output = self.network.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
+                    new = output[:, inputs["input_ids"].shape[1] :]
+                    texts = self._tokenizer.batch_decode(new, skip_special_tokens=True)
+                    answers[rung] += [text.strip() for text in texts]
+        return answers
 
 
-def _continuous(generator: LocalGenerator, chats: dict[str, Any]) -> Answers:
+def _continuous(generator: LocalGenerator, peer: Peer, chats: dict[str, Any]) -> Answers:
     """transformers' own continuous batching."""
     from transformers import GenerationConfig
 
     tokenizer = generator.loaded.tokenizer
-    network = generator._networks.switched_to(None)
     config = GenerationConfig(max_new_tokens=MAX_NEW_TOKENS, do_sample=False, eos_token_id=tokenizer.eos_token_id)
     keys = [(rung, chat) for rung, asked in chats.items() for chat in asked]
-    found = network.generate_batch(inputs=[generator.tokenize(chat) for _, chat in keys], generation_config=config)
+    prompts = [generator.tokenize(chat) for _, chat in keys]
+    with peer.network.disable_adapter():
+        found = peer.network.base_model.generate_batch(inputs=prompts, generation_config=config)
     answers: Answers = {rung: [] for rung, _ in keys}
     for (rung, _), output in zip(keys, found.values(), strict=True):
         answers[rung].append(tokenizer.decode(output.generated_tokens, skip_special_tokens=True).strip())

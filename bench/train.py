@@ -27,7 +27,7 @@ from core.data.dataset import File, create_dataset, examples_of
 from core.data.example import Example
 from core.jobs import queue
 from core.jobs.run import run_foreground
-from core.models.loading import bundled_folder, load_model
+from core.models.loading import bundled_folder, load_tokenizer, model_source
 from core.settings import get_settings
 from core.train.recipe import Recipe
 from core.train.trainer import train
@@ -122,7 +122,7 @@ def _plain(recipe: Recipe, examples: list[Example], folder: Path) -> dict[str, f
     """What one would write from TRL's documentation: its own tokenising, its own sampling."""
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import TrainerCallback
+    from transformers import AutoModelForCausalLM, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
     clock = Clock()
@@ -137,10 +137,9 @@ def _plain(recipe: Recipe, examples: list[Example], folder: Path) -> dict[str, f
     rows = [
         {"prompt": list(e.messages), "completion": [{"role": "assistant", "content": e.reference}]} for e in examples
     ]
-    loaded = load_model(recipe.model)
     trainer = SFTTrainer(
-        model=loaded.model,
-        processing_class=loaded.tokenizer,
+        model=AutoModelForCausalLM.from_pretrained(model_source(recipe.model), dtype="float32"),
+        processing_class=load_tokenizer(recipe.model),
         train_dataset=Dataset.from_list(rows),
         args=SFTConfig(
             output_dir=str(folder),

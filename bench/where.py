@@ -2,14 +2,16 @@
 
     python -m bench.where [--train FILE] [--steps 6]
 
-The peak is the best rate of one large fp32 product. A step's useful work is counted from the model's shape: the
-products a token needs forward and backward (the frozen weights' own gradients are not computed), padding left out.
-PyTorch's profiler then says which operations took the time, and how fast the products among them were.
+The peak is the best rate of one large fp32 product, by oneDNN (core/models/products.py). A step's useful work is
+counted from the model's shape: the products a token needs forward and backward (the frozen weights' own gradients are
+not computed), padding left out. PyTorch's profiler then says which operations took the time, and how fast the products
+among them were.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import time
 from collections import defaultdict
@@ -21,10 +23,12 @@ from bench.train import DEMO
 from core.data.dataset import File, create_dataset, examples_of
 from core.models.access import inspect
 from core.models.loading import load_tokenizer
+from core.models.products import Linear
 from core.train.recipe import Recipe
 from core.train.tokens import encode_all
 
-PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::linear")
+FAST = "mkldnn::_linear_pointwise"
+PRODUCTS = (FAST, "aten::mm", "aten::addmm", "aten::bmm", "aten::linear")
 KINDS = {
     "matrix products": PRODUCTS,
     "attention": ("scaled_dot_product", "flash_attention"),
@@ -52,11 +56,11 @@ def _peak() -> float:
     """FLOP/s of the fastest of several large products."""
     import torch
 
-    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    rows, layer = torch.randn(2048, 2048), Linear(2048, 2048, bias=False).requires_grad_(False)
     times = []
     for _ in range(12):
         started = time.perf_counter()
-        a @ b
+        layer(rows)
         times.append(time.perf_counter() - started)
     return float(2 * 2048**3 / min(times))
 
@@ -78,7 +82,7 @@ def _profile(recipe: Recipe, examples: list[Any], folder: Path, peak: float) -> 
     answers = sum(learned[i].learned for i in order)
     clock = _Steps()
     trainer.add_callback(clock.callback())
-    with profile(activities=[ProfilerActivity.CPU], with_flops=True) as found:
+    with profile(activities=[ProfilerActivity.CPU], with_flops=True, record_shapes=True) as found:
         trainer.train()
     seconds = clock.seconds
     # Forward and the gradient of what flows back: 2 each per weight; the adapter's own gradient: 2 more.
@@ -94,7 +98,13 @@ def _profile(recipe: Recipe, examples: list[Any], folder: Path, peak: float) -> 
     for event in found.key_averages():
         kind = next((k for k, names in KINDS.items() if any(name in event.key for name in names)), "everything else")
         kinds[kind] += event.self_cpu_time_total / 1e6
-        flops += event.flops if event.key in PRODUCTS else 0
+    for event in found.key_averages(group_by_input_shape=True):
+        if event.key == FAST:
+            # The profiler does not know this one: (..., inputs) and (outputs, inputs).
+            rows, weight = event.input_shapes[:2]
+            flops += 2 * event.count * math.prod(rows) * weight[0]
+        elif event.key in PRODUCTS:
+            flops += event.flops
     total = sum(kinds.values())
     print(f"threads: {torch.get_num_threads()}; profiled {total:.1f} s")
     for kind, spent in sorted(kinds.items(), key=lambda item: -item[1]):

@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 
 from core.errors import UserError
 from core.evaluate.metrics import metric_named
-from core.evaluate.reading import Scores, read_scores
+from core.evaluate.reading import Scores, read_scores, read_values
 from core.evaluate.slices import kind_of
 from core.evaluate.statistics import Interval, judge
 from core.evaluate.statistics.clusters import clusters_of
@@ -68,7 +68,7 @@ def between(
 ) -> Changes:
     """What changed, under a metric that both have; empty: the one that decides in the later.
 
-    `read`: where somebody remembers scores already. Raises UserError where the two cannot be held against each other.
+    `read`: where somebody remembers the later's scores. Raises UserError where the two cannot be compared.
     """
     with session(read_only=True) as db:
         earlier, later = db.get(Experiment, earlier_id), db.get(Experiment, later_id)
@@ -76,13 +76,13 @@ def between(
         raise UserError("One of the two comparisons does not exist any more.", "Choose another.")
     if earlier.dataset_id != later.dataset_id:
         raise UserError("The two comparisons are of different datasets.", "Choose two of the same.")
-    then, now = read(earlier_id), read(later_id)
     metric = metric or later.metric
+    then, now = read_values(earlier_id, [metric]), read(later_id)
     if metric not in then.values or metric not in now.values:
         raise UserError(f"{metric} was not measured in both comparisons.", "Choose a metric that both have.")
     if not np.array_equal(then.examples, now.examples):
-        # One was remembered from before examples were put in or taken out.
-        then, now = read_scores(earlier_id), read_scores(later_id)
+        # It was remembered from before examples were put in or taken out.
+        now = read_values(later_id, [metric])
     names = [rung for rung in now.rungs if rung in then.rungs]
     both = np.ones(now.n, dtype=bool)
     for rung in names:

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 # Rows written side by side, memory permitting: where a pass costs as much as its tokens, rather than its weights.
 MOST_ROWS = {"cpu": 64, "cuda": 128}
 # Tokens of a pass: enough to keep the processor busy, few enough that what it computes in between takes little room.
-PIECE = {"cpu": 256, "cuda": 8192}
+PIECE = {"cpu": 128, "cuda": 8192}
 # A pass for a shared prefix costs about as much as reading so many tokens in a pass that is made anyway.
 WORTH = {"cpu": 32, "cuda": 512}
 # Keys and values of the rows on a CPU: with the libraries, the prefixes that are held and what a pass computes, the
 # process stays within a gigabyte above the weights.
-CPU_BYTES = 288 * 2**20
+CPU_BYTES = 224 * 2**20
 # A GPU's free memory is shared with the same.
 GPU_SHARE = 0.5
 # Slots are made shorter when so many more fit.

@@ -106,6 +106,8 @@ def load_model(model_id: str, *, four_bit: bool = False, exact_on: str | None = 
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+    from core.models.products import with_fast_products
+
     device = torch.device(exact_on or compute_device())
     dtype = torch.bfloat16 if device.type == "cuda" and exact_on is None else torch.float32
     quantization = (
@@ -129,7 +131,7 @@ def load_model(model_id: str, *, four_bit: bool = False, exact_on: str | None = 
             use_safetensors=True,
             trust_remote_code=False,
         )
-    model.eval()
+    with_fast_products(model).eval()
     if four_bit and device.type == "cpu":
         _keep_gradients(model)
     context = getattr(model.config, "max_position_embeddings", None) or 2048
