@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 
 from core.errors import UserError
 from core.evaluate.metrics import metric_named
-from core.evaluate.reading import Scores, read_scores, read_values
+from core.evaluate.reading import Scores, read_values
 from core.evaluate.slices import kind_of
 from core.evaluate.statistics import Interval, judge
 from core.evaluate.statistics.clusters import clusters_of
@@ -63,12 +63,10 @@ class Changes:
         return sorted({i for rung in self.rungs for i in (*rung.gained, *rung.lost, *rung.reworded)})
 
 
-def between(
-    earlier_id: int, later_id: int, metric: str | None = None, read: Callable[[int], Scores] = read_scores
-) -> Changes:
+def between(earlier_id: int, later_id: int, metric: str | None = None) -> Changes:
     """What changed, under a metric that both have; empty: the one that decides in the later.
 
-    `read`: where somebody remembers the later's scores. Raises UserError where the two cannot be compared.
+    Raises UserError where the two cannot be held against each other.
     """
     with session(read_only=True) as db:
         earlier, later = db.get(Experiment, earlier_id), db.get(Experiment, later_id)
@@ -77,12 +75,9 @@ def between(
     if earlier.dataset_id != later.dataset_id:
         raise UserError("The two comparisons are of different datasets.", "Choose two of the same.")
     metric = metric or later.metric
-    then, now = read_values(earlier_id, [metric]), read(later_id)
+    then, now = read_values(earlier_id, [metric]), read_values(later_id, [metric])
     if metric not in then.values or metric not in now.values:
         raise UserError(f"{metric} was not measured in both comparisons.", "Choose a metric that both have.")
-    if not np.array_equal(then.examples, now.examples):
-        # It was remembered from before examples were put in or taken out.
-        now = read_values(later_id, [metric])
     names = [rung for rung in now.rungs if rung in then.rungs]
     both = np.ones(now.n, dtype=bool)
     for rung in names:

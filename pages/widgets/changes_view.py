@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import threading
 import time
@@ -25,7 +26,6 @@ from pages.widgets.ladder import label, looks
 from pages.widgets.look import ink, interval_bars
 from pages.widgets.outputs import open_example
 from pages.widgets.parts import SIDE_BY_SIDE, VERDICT, go_to
-from pages.widgets.scores import scores_of
 from pages.widgets.tables import p_value, table
 from pages.widgets.words import many, percent, points, span
 
@@ -74,13 +74,18 @@ def over_time(experiment: Experiment, everything: Sequence[Experiment], version:
 
 @st.cache_resource(show_spinner=False)
 def get_ready() -> None:
-    """Fetch what holding two runs against each other needs, while the reader still looks at something else.
-
-    SciPy takes most of a second to import.
-    """
-    coming = threading.Timer(SETTLED_S, importlib.import_module, ("scipy.stats",))
+    """Do once, while the reader still looks at something else, what would hold up an answer of the page later."""
+    coming = threading.Timer(SETTLED_S, _settle)
     coming.daemon = True
     coming.start()
+
+
+def _settle() -> None:
+    # Holding two runs against each other needs SciPy, which takes most of a second to import.
+    importlib.import_module("scipy.stats")
+    # Some 400,000 objects of libraries are here for good; a search for garbage among them stops everything for 0.2 s.
+    gc.collect()
+    gc.freeze()
 
 
 def family(experiment_id: int, everything: Sequence[Experiment]) -> list[Experiment]:
@@ -211,7 +216,7 @@ def _list(runs: Sequence[Experiment], current: int) -> None:
 
 @st.cache_data(max_entries=30, show_spinner="Holding the two runs against each other")
 def _between(earlier: int, later: int, metric: str, version: str) -> Changes:
-    return changes.between(earlier, later, metric, scores_of)
+    return changes.between(earlier, later, metric)
 
 
 def _changes(found: Changes) -> None:

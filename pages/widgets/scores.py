@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -39,12 +38,7 @@ def scores_of(experiment_id: int, moving: bool = False) -> Scores:
         return known.scores
     seen = state(experiment_id)
     if known is None or known.state != seen:
-        # Looking for cycles among 100,000 rows that have none would double the time.
-        gc.disable()
-        try:
-            scores = read_scores(experiment_id)
-        finally:
-            gc.enable()
+        scores = read_scores(experiment_id)
         known = _Read(scores, seen, time.monotonic(), time.monotonic() - now)
         shelf[experiment_id] = known
         while len(shelf) > REMEMBERED:
