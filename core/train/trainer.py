@@ -170,7 +170,7 @@ def _run(
     from core.train.setup import make_trainer
 
     recorder.progress(0, 0, "Loading the base model")
-    loaded = _load(recipe)
+    loaded = _load(recipe, recorder)
     longest = max(len(example.input_ids) for example in material.train)
     if longest > loaded.context:
         raise UserError(
@@ -187,14 +187,15 @@ def _run(
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
-def _load(recipe: Recipe) -> LoadedModel:
+def _load(recipe: Recipe, recorder: Recorder) -> LoadedModel:
     """The model with what is trained. Raises UserError when the memory does not hold it, whatever the batch."""
     from core.train.setup import prepare
 
     try:
         return prepare(recipe)
     except Exception as error:
-        if not is_out_of_memory(error):
+        # Where it was held once, and an attempt with a larger batch has left the memory in pieces, a smaller one may do.
+        if not is_out_of_memory(error) or "batch" in recorder.notes:
             raise
         # Without its cause, which would be taken for a batch that is too large.
         raise _too_large(f"The memory does not hold {recipe.model} itself.", recipe) from None
