@@ -194,7 +194,7 @@ def _load(recipe: Recipe, recorder: Recorder) -> LoadedModel:
     try:
         return prepare(recipe)
     except Exception as error:
-        # Where it was held once, and an attempt with a larger batch has left the memory in pieces, a smaller one may do.
+        # It was held once, before an attempt with a larger batch left the memory in pieces: a smaller one may do.
         if not is_out_of_memory(error) or "batch" in recorder.notes:
             raise
         # Without its cause, which would be taken for a batch that is too large.
