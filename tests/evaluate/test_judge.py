@@ -18,7 +18,7 @@ from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 from core.data.dataset import examples_of
 from core.errors import UserError
 from core.evaluate.ballots import Ballot, cast, next_pair
-from core.evaluate.experiment import create_experiment
+from core.evaluate.experiment import create_experiment, rerun
 from core.evaluate.judge.asking import judging
 from core.evaluate.judge.outcome import results
 from core.evaluate.judge.pairwise import judge_pairs, pairs_to_judge
@@ -36,7 +36,7 @@ from core.models.generation import Generator
 from core.models.open import open_generator
 from core.models.remote import Endpoint, RemoteGenerator
 from core.store.database import session
-from core.store.tables import Experiment, Judgement, Prediction
+from core.store.tables import Example, Experiment, Judgement, Prediction
 from tests.factories import sorting_dataset
 from tests.models.service import Handler, Service, serving
 
@@ -377,6 +377,63 @@ def test_judging_goes_on_where_it_stopped_and_asks_nothing_twice() -> None:
     assert len(service.requests) == 24 - before
     assert seen == sorted(seen) and seen[0] == before / 24 and seen[-1] == 1
     assert not run(experiment, PLAN, prefers("good")).requests
+
+
+def again(experiment: Experiment, outputs: dict[str, list[str | None]], fresh: bool = False) -> Experiment:
+    """The same experiment once more, whose rungs said `outputs` this time."""
+    repeated = rerun(experiment.id, fresh=fresh)
+    ids = [example_id for example_id, _ in examples_of(experiment.dataset_id, "test")]
+    with session() as db:
+        for rung, texts in outputs.items():
+            for example_id, text in zip(ids, texts, strict=True):
+                db.add(Prediction(experiment_id=repeated.id, rung=rung, example_id=example_id, output=text, error=None))
+    score_missing(repeated.id, metrics_of(repeated))
+    return repeated
+
+
+def test_what_was_judged_in_an_earlier_run_is_not_asked_again() -> None:
+    first = measured(DIFFERENT, PLAN)
+    run(first, PLAN, prefers("good"))
+    other = {**DIFFERENT, "prompt": [*DIFFERENT["prompt"][:11], "good as gold"]}
+    second = again(first, other)
+    assert len(run(second, PLAN, prefers("good")).requests) == 2
+    assert found(second)["pairs"] == found(first)["pairs"]
+    assert 0 < found(second)["cost_usd"] < found(first)["cost_usd"] / 5
+    assert len(run(again(first, DIFFERENT, fresh=True), PLAN, prefers("good")).requests) == 24
+
+
+def test_earlier_judgements_hold_for_the_texts_and_not_for_the_rungs_names() -> None:
+    first = measured(DIFFERENT, PLAN)
+    run(first, PLAN, prefers("good"))
+    turned = again(first, {"base": DIFFERENT["prompt"], "prompt": DIFFERENT["base"]})
+    assert not run(turned, PLAN, prefers("good")).requests
+    (pair,) = found(turned)["pairs"]
+    assert (pair["wins_a"], pair["wins_b"], pair["outcome"]) == (12, 0, "worse")
+
+
+def test_a_judge_that_favours_a_place_is_taken_over_as_it_was() -> None:
+    first = measured(DIFFERENT, PLAN)
+    run(first, PLAN, lambda asked: '{"better": "A"}')
+    second = again(first, DIFFERENT)
+    assert not run(second, PLAN, lambda asked: '{"better": "A"}').requests
+    assert found(second)["pairs"] == found(first)["pairs"]
+    assert found(second)["position"] == found(first)["position"]
+
+
+def test_another_reference_and_an_unreadable_reply_are_asked_about_again() -> None:
+    first = measured(DIFFERENT, PLAN)
+    run(first, PLAN, lambda asked: "I would rather not say." if "good 3" in asked else prefers("good")(asked))
+    with session() as db:
+        second_example = db.scalars(
+            sa.select(Example)
+            .where(Example.dataset_id == first.dataset_id, Example.split == "test")
+            .order_by(Example.position)
+        ).all()[1]
+        second_example.reference = "something else"
+    repeated = again(first, DIFFERENT)
+    asked = run(repeated, PLAN, prefers("good")).requests
+    assert len(asked) == 4
+    assert found(repeated)["pairs"][0]["unreadable"] == 0
 
 
 def test_more_examples_keep_those_judged_and_another_rubric_begins_anew() -> None:

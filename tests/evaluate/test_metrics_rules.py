@@ -63,6 +63,8 @@ def test_schema_is_inferred_from_answers() -> None:
         ('{"$ref": "https://example.org/schema.json"}', "leads out of the schema"),
         ('{"properties": {"a": {"$ref": "file:///etc/passwd"}}}', "leads out of the schema"),
         ("[" * 100_000, "nested too deeply"),
+        ('{"properties": {"day": {"pattern": "(x"}}}', r"\$\.properties\.day\.pattern: '\(x' is not a 'regex'"),
+        ('{"patternProperties": {"(x": {}}}', r"'\(x' is not a 'regex'"),
     ],
 )
 def test_unusable_schema_is_refused_with_the_place(schema: str, reason: str) -> None:
@@ -74,6 +76,17 @@ def test_schema_may_refer_to_its_own_parts() -> None:
     schema = {"$defs": {"n": {"type": "integer"}}, "type": "array", "items": {"$ref": "#/$defs/n"}}
     assert score("json_schema", "[1, 2]", settings={"json_schema": schema}).value == 1
     assert score("json_schema", '["1"]', settings={"json_schema": schema}).value == 0
+
+
+def test_pattern_in_a_schema_has_half_a_second_for_an_answer() -> None:
+    def follows(pattern: str, text: str) -> Scored:
+        return score("json_schema", json.dumps([text]), settings={"json_schema": {"items": {"pattern": pattern}}})
+
+    assert follows(r"^\d{4}-\d{2}$", "2024-05").value == 1
+    assert follows(r"^\d{4}-\d{2}$", "May").notes["error"] == r"$[0]: 'May' does not match '^\\d{4}-\\d{2}$'"
+    assert follows(r"^\p{Han}+$", "渡轮").value == 1
+    assert follows("", "anything").value == 1
+    assert follows("^(a|aa)+$", "a" * 60 + "b").notes["too_slow"]
 
 
 @pytest.mark.parametrize(

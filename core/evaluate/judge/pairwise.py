@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ import sqlalchemy as sa
 from core.evaluate.judge.asking import Judged, OpenModel, ask, judge_at_hand
 from core.evaluate.judge.prompts import BETTER, CHOICE_REMINDER, choice_chat, wording
 from core.evaluate.judge.saying import Shown, read_choice
-from core.evaluate.plan import JudgePlan
+from core.evaluate.plan import JudgePlan, Plan
 from core.evaluate.reading import Scores, read_scores
-from core.models.generation import never
+from core.models.generation import Generator, never
 from core.models.prompt import Message
 from core.store.database import session
 from core.store.tables import Example, Experiment, Judgement, Prediction
@@ -30,6 +31,7 @@ Pair = tuple[str, str]
 
 # Begins the reason of what was settled without the judge.
 UNASKED = "Not asked: "
+UNREADABLE = "unreadable"
 # Chats in memory at a time, so that all pairs of five rungs on thousands of examples stay below 100 MB.
 AT_ONCE = 500
 
@@ -41,6 +43,17 @@ class _Duel:
     example_id: int
     pair: Pair
     swapped: bool
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A duel's end as it is stored; `choice` and `cost_usd` as in Judgement."""
+
+    duel: _Duel
+    key: str
+    choice: str
+    reason: str
+    cost_usd: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,12 +75,14 @@ def judge_pairs(
     """Judge what has not been judged yet: `plan.pairs` of rungs on `plan.examples` test examples drawn by the seed.
 
     The first of several samples is judged. Where both answers are the same, or only one rung answered, nobody is
-    asked. Raises what `check_stop` and the judge raise; what is stored by then stays.
+    asked; nor where an earlier experiment asked the same, unless this one is to ask everything afresh. Raises what
+    `check_stop` and the judge raise; what is stored by then stays.
     """
     identity = identity_of(plan)
     scores = read_scores(experiment_id)
     with session(read_only=True) as db:
         experiment = db.get_one(Experiment, experiment_id)
+        fresh = Plan.model_validate(experiment.spec).fresh
         done = {
             _Duel(example_id, (a, b), swapped)
             for example_id, a, b, swapped in db.execute(
@@ -88,7 +103,7 @@ def judge_pairs(
     def report() -> None:
         progress(finished, total, f"Judge: {finished} of {total} comparisons")
 
-    def store(rows: Sequence[tuple[_Duel, str, str, float]]) -> None:
+    def store(rows: Sequence[_Row]) -> None:
         nonlocal finished
         finished += len(rows)
         _store(experiment_id, identity, rows)
@@ -97,16 +112,22 @@ def judge_pairs(
     report()
     settled = {duel: row for duel in open_duels if (row := _without_asking(duel, given)) is not None}
     if settled:
-        store([(duel, choice, reason, 0.0) for duel, (choice, reason) in settled.items()])
+        store([_Row(duel, "", choice, reason) for duel, (choice, reason) in settled.items()])
     to_ask = [duel for duel in open_duels if duel not in settled]
-    if not to_ask:
-        return
-    judge, _ = judge_at_hand(plan.model, open_model)
+    judge: Generator | None = None
     for start in range(0, len(to_ask), AT_ONCE):
-        asked = to_ask[start : start + AT_ONCE]
+        keys = {duel: _key(duel, given, *asked_of[duel.example_id]) for duel in to_ask[start : start + AT_ONCE]}
+        known = {} if fresh else _judged_before(identity, set(keys.values()))
+        if taken := [_row(duel, key, known[key]) for duel, key in keys.items() if key in known]:
+            store(taken)
+        asked = [duel for duel, key in keys.items() if key not in known]
+        if not asked:
+            continue
+        if judge is None:
+            judge, _ = judge_at_hand(plan.model, open_model)
         chats = [_chat(duel, given, *asked_of[duel.example_id], plan.rubric) for duel in asked]
         for judged in ask(judge, chats, read_choice, CHOICE_REMINDER, stop_requested):
-            store([(asked[i], *_row(found, asked[i].swapped)) for i, found in judged])
+            store([_row(asked[i], keys[asked[i]], found) for i, found in judged])
             check_stop()
     check_stop()
 
@@ -165,43 +186,69 @@ def _without_asking(duel: _Duel, given: dict[tuple[str, int], _Given]) -> tuple[
     return ("tie", f"{UNASKED}both answers are the same.") if a.text.strip() == b.text.strip() else None
 
 
+def _shown(duel: _Duel, given: dict[tuple[str, int], _Given]) -> tuple[str, str]:
+    """Both answers in the order in which the judge reads them."""
+    first, second = duel.pair[::-1] if duel.swapped else duel.pair
+    return given[first, duel.example_id].text, given[second, duel.example_id].text
+
+
 def _chat(
     duel: _Duel, given: dict[tuple[str, int], _Given], messages: list[dict[str, Any]], reference: str, rubric: str
 ) -> list[Message]:
-    first, second = (given[rung, duel.example_id].text for rung in (duel.pair[::-1] if duel.swapped else duel.pair))
-    return choice_chat(messages, first, second, rubric, reference)
+    return choice_chat(messages, *_shown(duel, given), rubric, reference)
 
 
-def _row(judged: Judged[Shown], swapped: bool) -> tuple[str, str, float]:
-    """Choice in terms of the pair, reason and cost."""
+def _key(duel: _Duel, given: dict[tuple[str, int], _Given], messages: list[dict[str, Any]], reference: str) -> str:
+    """Hash of what the judge sees besides its rubric and our wording, which stand in its identity."""
+    seen = json.dumps([messages, reference, *_shown(duel, given)])
+    return hashlib.sha256(seen.encode()).hexdigest()
+
+
+def _judged_before(identity: str, keys: set[str]) -> dict[str, Judged[Shown]]:
+    """By key what the same judge, asked the same, has said; unreadable replies are asked for again."""
+    query = (
+        sa.select(Judgement.key, Judgement.choice, Judgement.swapped, Judgement.reason)
+        .where(Judgement.judge == identity, Judgement.key.in_(keys), Judgement.choice != UNREADABLE)
+        .order_by(Judgement.id)
+    )
+    with session(read_only=True) as db:
+        return {
+            key: Judged("tie" if choice == "tie" else "first" if (choice == "b") == swapped else "second", reason)
+            for key, choice, swapped, reason in db.execute(query)
+        }
+
+
+def _row(duel: _Duel, key: str, judged: Judged[Shown]) -> _Row:
+    """The judge's choice in terms of the pair."""
     choice: str
     if judged.verdict is None:
-        choice = "unreadable"
+        choice = UNREADABLE
     elif judged.verdict == "tie":
         choice = "tie"
     else:
-        choice = "b" if (judged.verdict == "first") == swapped else "a"
+        choice = "b" if (judged.verdict == "first") == duel.swapped else "a"
     # A judge whose own words begin like our mark does not pass for one that was not asked.
     reason = f'"{judged.reason}"' if judged.reason.startswith(UNASKED) else judged.reason
-    return choice, reason, judged.cost_usd
+    return _Row(duel, key, choice, reason, judged.cost_usd)
 
 
-def _store(experiment_id: int, judge: str, rows: Sequence[tuple[_Duel, str, str, float]]) -> None:
+def _store(experiment_id: int, judge: str, rows: Sequence[_Row]) -> None:
     with session() as db:
         db.execute(
             sa.insert(Judgement),
             [
                 {
                     "experiment_id": experiment_id,
-                    "example_id": duel.example_id,
-                    "rung_a": duel.pair[0],
-                    "rung_b": duel.pair[1],
-                    "swapped": duel.swapped,
+                    "example_id": row.duel.example_id,
+                    "rung_a": row.duel.pair[0],
+                    "rung_b": row.duel.pair[1],
+                    "swapped": row.duel.swapped,
                     "judge": judge,
-                    "choice": choice,
-                    "reason": reason,
-                    "cost_usd": cost,
+                    "key": row.key,
+                    "choice": row.choice,
+                    "reason": row.reason,
+                    "cost_usd": row.cost_usd,
                 }
-                for duel, choice, reason, cost in rows
+                for row in rows
             ],
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from pydantic import Field, field_validator
 
 from core.evaluate.metrics.registry import Answer, Scored, answer_metric
+from core.evaluate.metrics.regular_expression import LONGEST_S, compiled
 from core.evaluate.metrics.settings import MetricSettings
 from core.evaluate.normalize import NOT_JSON, parse_json
 
@@ -43,7 +44,8 @@ def json_schema(answer: Answer, settings: JsonSchemaSettings) -> Scored:
     """1 if the answer as a whole is JSON and follows the schema: the right keys and types, whatever the values.
 
     Without a schema each answer must have the keys and types of its own reference. Schemas are never fetched: a
-    reference to another file or address is refused when it is set. Source: python-jsonschema, genson.
+    reference to another file or address is refused when it is set. A text that keeps a `pattern` busy for more than
+    half a second does not follow it; the notes say `too_slow`. Source: python-jsonschema, genson.
     """
     given = parse_json(answer.output)
     if given is NOT_JSON:
@@ -55,6 +57,8 @@ def json_schema(answer: Answer, settings: JsonSchemaSettings) -> Scored:
         error = next(_validator(schema).iter_errors(given), None)
     except RecursionError:
         return Scored(0.0, {"error": "nested too deeply"})
+    except TimeoutError:
+        return Scored(0.0, {"error": "a pattern took too long", "too_slow": True})
     if error is None:
         return Scored(1.0)
     return Scored(0.0, {"error": f"{error.json_path}: {error.message}"[:300]})
@@ -81,7 +85,8 @@ def infer_schema(references: Sequence[str]) -> str:
 
 def _check(text: str) -> None:
     """Raises ValueError with line and column, or the place within the schema, of what is wrong."""
-    from jsonschema import Draft202012Validator, SchemaError
+    from jsonschema import Draft202012Validator, FormatChecker, SchemaError
+    from regex import error as PatternError
 
     try:
         schema = json.loads(text)
@@ -98,8 +103,10 @@ def _check(text: str) -> None:
         if isinstance(target, str) and not target.startswith("#"):
             raise ValueError(f'"$ref" to {target} leads out of the schema; put the definition under "$defs"')
         waiting += part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
+    patterns = FormatChecker(formats=())
+    patterns.checks("regex", raises=(PatternError, RecursionError))(lambda text: compiled(text) if text else True)
     try:
-        Draft202012Validator.check_schema(schema)
+        Draft202012Validator.check_schema(schema, format_checker=patterns)
     except SchemaError as error:
         raise ValueError(f"{error.json_path}: {error.message}") from error
 
@@ -107,7 +114,16 @@ def _check(text: str) -> None:
 @lru_cache(maxsize=64)
 def _validator(schema: str) -> Any:
     from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
     from referencing import Registry
 
     # An empty registry, since the usual one fetches addresses.
-    return Draft202012Validator(json.loads(schema), registry=Registry())
+    return extend(Draft202012Validator, {"pattern": _pattern})(json.loads(schema), registry=Registry())
+
+
+def _pattern(validator: Any, pattern: str, given: Any, schema: Any) -> Iterator[Any]:
+    """The keyword as jsonschema has it, but with a limit on its time."""
+    from jsonschema import ValidationError
+
+    if validator.is_type(given, "string") and compiled(pattern).search(given, timeout=LONGEST_S) is None:
+        yield ValidationError(f"{given!r} does not match {pattern!r}")

@@ -43,16 +43,17 @@ def matches(answer: Answer, settings: RegexSettings) -> Scored:
 
     A pattern that takes longer than half a second on an answer has not matched it; the notes say `too_slow`.
     """
-    compiled = _compiled(settings.pattern, settings.ignore_case)
-    search = compiled.fullmatch if settings.where == "whole" else compiled.search
+    pattern = compiled(settings.pattern, settings.ignore_case)
+    search = pattern.fullmatch if settings.where == "whole" else pattern.search
     try:
         return Scored(float(search(answer.output.strip(), timeout=LONGEST_S) is not None))
     except TimeoutError:
         return Scored(0.0, {"too_slow": True})
 
 
-@lru_cache(maxsize=16)
-def _compiled(pattern: str, ignore_case: bool) -> Any:
+@lru_cache(maxsize=64)
+def compiled(pattern: str, ignore_case: bool = False) -> Any:
+    """The pattern of the regex package, whose searches take a `timeout` in seconds."""
     import regex
 
     return regex.compile(pattern, regex.IGNORECASE if ignore_case else 0)

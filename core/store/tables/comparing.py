@@ -123,7 +123,9 @@ class Judgement(Base):
     swapped: Mapped[bool]
     """Whether the answer of `rung_b` was shown first."""
     judge: Mapped[str]
-    """The judging model and a hash of what it was asked."""
+    """The judging model and a hash of how it was asked."""
+    key: Mapped[str] = mapped_column(default="", index=True)
+    """Hash of the question and of both answers in the order shown; empty for those of before it was noted."""
     choice: Mapped[str]
     """`a`, `b`, `tie` or `unreadable`."""
     reason: Mapped[str] = mapped_column(default="")
