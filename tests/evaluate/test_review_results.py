@@ -21,7 +21,7 @@ from core.evaluate.labels import label_report
 from core.evaluate.metrics import metric_named
 from core.evaluate.metrics.registry import Answer, identity_of
 from core.evaluate.plan import MetricChoice
-from core.evaluate.reading import read_scores
+from core.evaluate.reading import read_scores, read_values
 from core.evaluate.rungs import rungs_named
 from core.evaluate.statistics import compare_all, effects, examples_to_settle
 from core.evaluate.statistics.clusters import clusters_of
@@ -160,13 +160,25 @@ def test_an_example_without_a_reference_costs_macro_f1_no_class() -> None:
     assert 0.95 < found["macro_f1"] < 1, "one answer too many in one class, and no class that nothing ever hits"
 
 
-def test_changes_are_told_although_one_side_was_remembered_from_before_an_example_left() -> None:
+def test_an_example_that_left_is_in_no_change() -> None:
     experiment = answered_experiment({"base": 5}, 10)
-    remembered = read_scores(experiment.id)
     with session() as db:
-        db.get_one(Example, int(remembered.examples[-1])).split = "removed"
-    reads = iter((remembered, read_scores(experiment.id)))
-    assert between(experiment.id, experiment.id, read=lambda number: next(reads)).n == 9
+        db.get_one(Example, int(read_scores(experiment.id).examples[-1])).split = "removed"
+    assert between(experiment.id, experiment.id).n == 9
+
+
+def test_values_read_alone_are_those_among_all_scores() -> None:
+    experiment = answered_experiment({"base": 5, "rag": 8}, 10)
+    everything, values = read_scores(experiment.id), read_values(experiment.id, [experiment.metric])
+    assert values.rungs == everything.rungs and values.groups == everything.groups
+    assert np.array_equal(values.examples, everything.examples)
+    for rung in everything.rungs:
+        assert np.array_equal(values.answered[rung], everything.answered[rung])
+        assert np.array_equal(
+            values.values[experiment.metric][rung], everything.values[experiment.metric][rung], equal_nan=True
+        )
+    assert not values.outputs and not values.latency_s
+    assert not read_values(experiment.id, ["another"]).values
 
 
 def test_votes_where_the_deciding_metric_says_nothing_of_a_rung() -> None:
