@@ -1,7 +1,8 @@
 """Matrix products in float32 on a processor, by oneDNN.
 
 PyTorch brings two libraries along and asks MKL for these, which on processors that Intel did not make keeps to older,
-slower instructions. On an AMD EPYC with AVX-512 oneDNN takes half to four fifths of its time (`python -m bench.products`).
+slower instructions. On an AMD EPYC with AVX-512 oneDNN takes half to four fifths of its time, the less the more rows
+there are (`python -m bench.products`).
 """
 
 from __future__ import annotations
